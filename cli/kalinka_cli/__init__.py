@@ -1,0 +1,1 @@
+"""The command line of Kalinka: it parses, calls and prints, no more."""

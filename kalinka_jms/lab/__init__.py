@@ -1,0 +1,1 @@
+"""The local lab: real ActiveMQ, Kafka and ZooKeeper servers as local processes."""
