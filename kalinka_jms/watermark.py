@@ -1,0 +1,61 @@
+"""The contiguous finished prefix of a stream whose parts finish in any order.
+
+Used twice: for the offset that may be committed to Kafka, and for the message up to which a STOMP link may acknowledge
+(one cumulative ACK covers everything before it, so a gap acknowledged is a message lost).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Watermark:
+    """Which positions of one stream are open, and up to where all of them are finished.
+
+    Positions are integers that only grow; gaps are allowed (compacted records and transaction markers leave them in
+    Kafka's offsets). Every call is O(1) amortised; memory is held for the window only: from the oldest open position
+    to the newest added one.
+    """
+
+    __slots__ = ("_last", "_newest", "_open", "_order", "_start")
+
+    def __init__(self, start: int | None = None) -> None:
+        """`start` is the position to report before anything is finished (where reading began), if it is known."""
+        self._start = start
+        self._last: int | None = None
+        self._newest: int | None = None if start is None else start - 1
+        self._order: deque[int] = deque()  # added and not yet passed by the prefix, oldest first
+        self._open: set[int] = set()  # the unfinished ones among them
+
+    def add(self, n: int) -> None:
+        """Begin position `n`. Raises ValueError unless it is beyond everything added before, and not before `start`."""
+        if self._newest is not None and n <= self._newest:
+            raise ValueError(f"position {n} does not come after {self._newest}")
+        self._newest = n
+        self._order.append(n)
+        self._open.add(n)
+
+    def finish(self, n: int) -> None:
+        """End position `n`, in any order. Raises KeyError when it was never added or is finished already."""
+        self._open.remove(n)
+        order = self._order
+        if order[0] != n:
+            return
+        self._last = order.popleft()
+        while order and order[0] not in self._open:
+            self._last = order.popleft()
+
+    @property
+    def position(self) -> int | None:
+        """The offset to commit: one past the finished prefix; `start` while there is none."""
+        return self._start if self._last is None else self._last + 1
+
+    @property
+    def last(self) -> int | None:
+        """The last position of the finished prefix, up to which a cumulative ACK may go; None while there is none."""
+        return self._last
+
+    @property
+    def pending(self) -> int:
+        """How many positions are unfinished."""
+        return len(self._open)
