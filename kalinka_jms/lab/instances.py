@@ -1,0 +1,145 @@
+"""Instances of the bridge's services as processes of their own: started, killed and stopped as in real life."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from kalinka_jms.errors import LabError
+from kalinka_jms.lab.waiting import wait_until
+
+READY = "ready"
+"""The message of the log record that says: links up, partitions assigned."""
+
+
+class Instance:
+    """One process of `kalinka pub`, `sub` or `registry`; its output goes to a file."""
+
+    def __init__(self, service: str, name: str, config: Path, logs: Path) -> None:
+        self.service = service
+        self.name = name
+        self.log = logs / f"{name}.log"
+        command = [sys.executable, "-m", "kalinka_cli.main", service, "--config", str(config)]
+        with self.log.open("ab") as output:
+            # A session of its own: Ctrl-C on the terminal is for us, who stop it in order.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Neither ended nor killed."""
+        return self._process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        """It has logged that it is ready."""
+        return any(_says_ready(line) for line in self.log.read_text(errors="replace").splitlines())
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        """Wait until it is ready. Raises LabError, with the end of its log, when it is not or has ended."""
+        wait_until(lambda: self.ready or not self.running, timeout)
+        if not self.ready or not self.running:
+            state = "is not ready" if self.running else f"ended with {self._process.returncode}"
+            raise LabError(f"{self.name} {state} (waited up to {timeout:.0f} s):\n{self.tail()}")
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal (SIGSTOP, SIGCONT, SIGTERM, …)."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self, timeout: float = 30.0) -> int:
+        """SIGTERM, and its exit code. Raises LabError when it does not end in time (it is killed then)."""
+        self._process.terminate()
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 30.0) -> int:
+        """Wait for its end, and return its exit code. Raises LabError when it does not end in time."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise LabError(f"{self.name} did not stop within {timeout} s:\n{self.tail()}") from None
+
+
+class Instances:
+    """The instances of one configuration; leaving the context stops all that still run."""
+
+    def __init__(self, config: Path, logs: Path) -> None:
+        self.config = config
+        self.logs = logs
+        self.all: list[Instance] = []
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def start(self, service: str, count: int = 1) -> list[Instance]:
+        """Start `count` more instances of a service; does not wait for them."""
+        return [self._start(service) for _ in range(count)]
+
+    def of(self, service: str) -> list[Instance]:
+        """The running instances of a service, oldest first."""
+        return [instance for instance in self.all if instance.service == service and instance.running]
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Wait until all running instances are ready; LabError when one is not."""
+        for instance in self._running():
+            instance.wait_ready(timeout)
+
+    def stop(self, timeout: float = 30.0) -> dict[str, int]:
+        """SIGTERM to all at once; the exit code of each that was still running."""
+        running = self._running()
+        for instance in running:
+            instance.signal(signal.SIGTERM)
+        try:
+            return {instance.name: instance.wait(timeout) for instance in running}
+        finally:
+            self.kill(running)
+
+    def kill(self, instances: Iterable[Instance]) -> None:
+        """SIGKILL those that still run."""
+        for instance in instances:
+            if instance.running:
+                instance.kill()
+
+    def __enter__(self) -> Instances:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None:
+            self.stop()
+        else:
+            self.kill(self.all)
+
+    def _start(self, service: str) -> Instance:
+        number = sum(instance.service == service for instance in self.all) + 1
+        instance = Instance(service, f"{service}-{number}", self.config, self.logs)
+        self.all.append(instance)
+        return instance
+
+    def _running(self) -> list[Instance]:
+        return [instance for instance in self.all if instance.running]
+
+
+def _says_ready(line: str) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(record, dict) and record.get("message") == READY
