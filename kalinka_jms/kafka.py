@@ -1,0 +1,78 @@
+"""Kafka: the producers and consumers of both pipelines, with the settings that the promise needs.
+
+The user's librdkafka settings come first, those that exactness rests on last (`config` refuses to see them changed).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Producer
+
+from kalinka_jms.config import Settings
+from kalinka_jms.errors import ConfigError, Problem
+
+log = logging.getLogger("kalinka.kafka")
+
+MAX_MESSAGE_BYTES = 100 * 1024 * 1024
+"""Bytes a record may have for the client: as many as the STOMP link brings, so that the topic's own limit decides."""
+
+TRANSACTION_TIMEOUT = 10.0
+"""Seconds after which Kafka aborts the transaction of a process that died in it; readers wait that long."""
+
+_COMMON = {"client.id": "kalinka", "reconnect.backoff.max.ms": 1000, "topic.metadata.refresh.interval.ms": 30_000}
+
+_PRODUCER = _COMMON | {
+    "linger.ms": 1,  # a lone message goes out at once, a stream still makes batches
+    "message.max.bytes": MAX_MESSAGE_BYTES,
+    "partitioner": "murmur2_random",  # the Java client's: the same key reaches the same partition from everywhere
+}
+_EXACT_PRODUCER = {
+    "enable.idempotence": True,
+    "acks": "all",
+    # never give up on our own: with a limit, 160 records failed and 800 later ones were confirmed: a gap (tried)
+    "message.timeout.ms": 0,
+}
+_CONSUMER = _COMMON | {
+    "auto.offset.reset": "earliest",
+    "session.timeout.ms": 6000,  # the lowest that a broker's default allows
+    "heartbeat.interval.ms": 2000,
+    "fetch.wait.max.ms": 100,
+    "queued.max.messages.kbytes": 16 * 1024,
+}
+_EXACT_CONSUMER = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "isolation.level": "read_committed",
+    "partition.assignment.strategy": "range",  # the same partition number of every topic comes to the same instance
+}
+
+OWN_FAULT = frozenset(
+    (
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+        KafkaError._BAD_MSG,
+    )
+)
+"""Errors that say that this one record can never be written; every other one is the surroundings' and passes."""
+
+
+def producer(settings: Settings, **overrides: Any) -> Producer:
+    """Return an idempotent producer that never gives up on a record. Raises ConfigError for a setting it refuses."""
+    return _make(Producer, settings, _PRODUCER, _EXACT_PRODUCER | overrides)
+
+
+def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
+    """Return a consumer that commits nothing by itself. Raises ConfigError for a setting it refuses."""
+    return _make(Consumer, settings, _CONSUMER, _EXACT_CONSUMER | {"group.id": group} | overrides)
+
+
+def _make(kind: Callable[..., Any], settings: Settings, defaults: dict[str, Any], exact: dict[str, Any]) -> Any:
+    try:
+        return kind(defaults | settings.kafka_settings() | exact, logger=log)
+    except Exception as error:  # KafkaException or ValueError, by the kind of mistake
+        raise ConfigError("[kafka]", (Problem("kafka", "", str(error)),)) from error
