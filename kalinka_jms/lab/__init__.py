@@ -1,1 +1,1 @@
-"""The local lab: real ActiveMQ, Kafka and ZooKeeper servers as local processes."""
+"""The local lab: real ActiveMQ, Kafka and ZooKeeper servers as processes of this machine (extra `kalinka[lab]`)."""

@@ -1,0 +1,182 @@
+"""`kalinka lab`: real servers on this machine to try Kalinka against."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kalinka_jms.lab.lab import Lab
+    from kalinka_jms.lab.layout import Layout
+
+app = typer.Typer(
+    no_args_is_help=True, help="Real servers on this machine: ActiveMQ, Kafka and ZooKeeper as processes."
+)
+
+Services = Annotated[list[str], typer.Argument(help="Names as `kalinka lab status` shows them, such as dev1.kafka.")]
+Profile = Annotated[
+    str | None, typer.Option(help="small: 3 brokers, 1 Kafka, 1 ZooKeeper. full: 3 of each, replicated.")
+]
+Base = Annotated[str | None, typer.Option(help="The address of dev1; dev2 and dev3 take the two after it.")]
+PortItems = Annotated[
+    list[str] | None, typer.Option("--port", help="Another port for one protocol, such as mqtt=1884.")
+]
+
+
+@app.callback()
+def lab(
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="The lab's directory; one for each lab. Default: KALINKA_LAB_STATE, else your state directory."
+        ),
+    ] = None,
+) -> None:
+    """Real servers on this machine: ActiveMQ, Kafka and ZooKeeper as processes.
+
+    Example: kalinka lab up && kalinka lab config > kalinka.toml && kalinka run --config kalinka.toml
+    """
+    if state:
+        os.environ["KALINKA_LAB_STATE"] = str(state.absolute())
+
+
+@app.command()
+def up(profile: Profile = None, base_address: Base = None, port: PortItems = None) -> None:
+    """Start the servers and return when every one of them answers.
+
+    Example: kalinka lab up --profile full --base-address 127.0.44.20
+    """
+    with _reported():
+        lab = _lab(profile, base_address, port)
+        lab.up()
+        typer.echo(f"up. The configuration for it is in {lab.config_path}", err=True)
+
+
+@app.command()
+def down(wipe: Annotated[bool, typer.Option(help="Delete the lab's data and logs as well.")] = False) -> None:
+    """End all servers of the lab; its data stays for the next `up`.
+
+    Example: kalinka lab down --wipe
+    """
+    with _reported():
+        _lab().down(wipe=wipe)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False) -> None:
+    """Show every server: its pid, its address, and whether it answers.
+
+    Example: kalinka lab status --json | jq '.services[] | select(.state != "running")'
+    """
+    with _reported():
+        lab = _lab()
+        if as_json:
+            typer.echo(json.dumps(lab.status_json(), indent=2))
+            return
+        for one in lab.status():
+            typer.echo(f"{one.name:16} {one.state:9} {one.pid or '-':>8}  {one.host}:{one.port}")
+
+
+@app.command()
+def config(profile: Profile = None, base_address: Base = None, port: PortItems = None) -> None:
+    """Print the configuration with which Kalinka's services work against the lab.
+
+    Example: kalinka lab config > kalinka.toml
+    """
+    with _reported():
+        typer.echo(_lab(profile, base_address, port).config(), nl=False)
+
+
+@app.command()
+def kill(services: Services) -> None:
+    """End servers as a crash would (SIGKILL).
+
+    Example: kalinka lab kill dev2.activemq
+    """
+    with _reported():
+        _lab().kill(services)
+
+
+@app.command()
+def start(services: Services) -> None:
+    """Start servers again, on the data they had, and return when they answer.
+
+    Example: kalinka lab start dev2.activemq
+    """
+    with _reported():
+        _lab().start(services)
+
+
+@app.command()
+def pause(services: Services) -> None:
+    """Freeze servers (SIGSTOP): they keep their connections and answer nothing.
+
+    Example: kalinka lab pause dev1.zookeeper
+    """
+    with _reported():
+        _lab().pause(services)
+
+
+@app.command()
+def resume(services: Services) -> None:
+    """Continue frozen servers (SIGCONT) and return when they answer.
+
+    Example: kalinka lab resume dev1.zookeeper
+    """
+    with _reported():
+        _lab().resume(services)
+
+
+@app.command()
+def reset() -> None:
+    """Delete all data of the lab: messages, topics, devices. It is up again afterwards if it was up.
+
+    Example: kalinka lab reset
+    """
+    with _reported():
+        _lab().reset()
+
+
+def _lab(profile: str | None = None, base: str | None = None, ports: list[str] | None = None) -> Lab:
+    """The lab that is meant: what was given, else what runs, else (up and config only) the defaults."""
+    from kalinka_jms.lab.lab import Lab
+
+    return Lab(_layout(profile, base, ports), lambda line: typer.echo(line, err=True))
+
+
+def _layout(profile: str | None, base: str | None, ports: list[str] | None) -> Layout:
+    from dataclasses import replace
+
+    from kalinka_jms.lab import layout as layouts
+    from kalinka_jms.lab.lab import Lab
+
+    found = Lab.at().layout
+    if profile is not None:
+        found = replace(found, profile=layouts.parse_profile(profile))
+    if base is not None:
+        found = replace(found, base_address=layouts.parse_address(base))
+    if ports:
+        found = replace(found, ports=layouts.parse_ports(ports))
+    return found
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Errors that a user can cause: their text and exit code 3, never a traceback."""
+    from kalinka_jms.errors import LabError
+
+    try:
+        yield
+    except LabError as error:
+        typer.echo(f"kalinka lab: {error}", err=True)
+        raise typer.Exit(3) from None
+
+
+if __name__ == "__main__":
+    app()

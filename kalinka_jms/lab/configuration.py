@@ -1,0 +1,61 @@
+"""The configuration with which Kalinka's services work against the lab, as TOML."""
+
+from __future__ import annotations
+
+from kalinka_jms.lab.layout import Layout
+from kalinka_jms.lab.topics import GROUP
+
+_BROKER = """\
+[[brokers]]
+name = "{name}"
+stomp = "stomp://{host}:{port}"
+group = "{group}"
+"""
+_REST = """\
+[kafka]                                        # any librdkafka setting
+"bootstrap.servers" = "{kafka}"
+"message.max.bytes" = 10485760                 # a payload of a megabyte with its headers; as on the lab's Kafka
+
+[zookeeper]
+hosts = "{zookeeper}"
+root = "/kalinka/devices"
+
+[pub]
+queues = ["kalinka.mqtt.pub", "kalinka.sparkcluster.pub"]
+
+[sub]
+groups = ["{group}"]
+
+[[routes.up]]                                  # a device publishes to another device
+from = "mqtt/{{source}}/mqtt/{{device}}/pub"
+topic = "{{group}}.mqtt.mqtt"
+key = "{{device}}"
+
+[[routes.up]]                                  # a device publishes to the back end
+from = "mqtt/{{source}}/sparkcluster/pub"
+topic = "{{group}}.mqtt.sparkcluster"
+key = "{{source}}"
+
+[[routes.down]]                                # a record of a device, to the device
+from = "{{group}}.mqtt.mqtt"
+to = "mqtt/{{source}}/mqtt/{{device}}/sub"
+qos = 1
+delivery = "broker"
+
+[[routes.down]]                                # a record of the back end, to the device
+from = "{{group}}.sparkcluster.mqtt"
+to = "sparkcluster/mqtt/{{device}}/sub"
+qos = 1
+delivery = "broker"
+"""
+
+
+def toml(layout: Layout) -> str:
+    """The TOML document; complete for all services."""
+    brokers = "\n".join(
+        _BROKER.format(name=broker.node, host=broker.address, port=broker.ports["stomp"], group=GROUP)
+        for broker in layout.of("activemq")
+    )
+    kafka = ",".join(f"{node.address}:{node.ports['kafka']}" for node in layout.of("kafka"))
+    zookeeper = ",".join(f"{node.address}:{node.ports['zookeeper']}" for node in layout.of("zookeeper"))
+    return f"{brokers}\n{_REST.format(kafka=kafka, zookeeper=zookeeper, group=GROUP)}"

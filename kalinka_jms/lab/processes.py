@@ -1,0 +1,129 @@
+"""The server processes of a lab, found by what they were started with.
+
+The process table is the only truth: every server carries its lab's directory and its own name on its command line. A
+file with a pid would be wrong after a reboot, and missing where a terminal died between the start and the writing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kalinka_jms.errors import LabError
+from kalinka_jms.lab.waiting import wait_until
+
+_LAB, _SERVICE = "-Dkalinka.lab=", "-Dkalinka.service="
+_PROC = Path("/proc")
+_children: list[subprocess.Popen[bytes]] = []  # of this process: waited for, so that none stays a zombie
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running server: its service's name, its pid, and whether it is stopped by a signal (paused)."""
+
+    service: str
+    pid: int
+    paused: bool
+
+
+def marks(state: Path, service: str) -> list[str]:
+    """The JVM arguments by which `running` finds a server again."""
+    return [f"{_LAB}{state}", f"{_SERVICE}{service}"]
+
+
+def running(state: Path) -> dict[str, Process]:
+    """The live servers of the lab in that directory, by service."""
+    _children[:] = [child for child in _children if child.poll() is None]
+    mark = f"{_LAB}{state}"
+    found = {}
+    for pid, status, arguments in _processes():
+        name = next((word.removeprefix(_SERVICE) for word in arguments if word.startswith(_SERVICE)), None)
+        if name and mark in arguments and status not in "ZX":
+            found[name] = Process(name, pid, status in "Tt")
+    return found
+
+
+def spawn(arguments: list[str], directory: Path, log: Path) -> int:
+    """Start a server that outlives this process and its terminal; its pid. What it prints goes to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists():
+        log.replace(log.with_suffix(".log.1"))
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            arguments,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _children.append(child)
+    return child.pid
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """Signal a server; one that is gone is no error."""
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise LabError(f"{process.service} (pid {process.pid}) belongs to another user") from None
+
+
+def stop(state: Path, processes: Iterable[Process], patience: float) -> None:
+    """End servers: ask them, and after `patience` seconds end those that are left. Returns when all are gone."""
+    asked = list(processes)
+    for process in asked:
+        send(process, signal.SIGTERM)
+        send(process, signal.SIGCONT)  # a paused one would never see it
+    pids = {process.pid for process in asked}
+    if not wait_until(lambda: not _left(state, pids), patience):
+        kill(state, _left(state, pids))
+
+
+def kill(state: Path, processes: Iterable[Process]) -> None:
+    """End servers at once (SIGKILL). Returns when all are gone."""
+    asked = list(processes)
+    for process in asked:
+        send(process, signal.SIGKILL)
+    pids = {process.pid for process in asked}
+    if not wait_until(lambda: not _left(state, pids), 30):
+        raise LabError(f"still there after SIGKILL: {', '.join(map(str, pids))}")
+
+
+def _left(state: Path, pids: set[int]) -> list[Process]:
+    return [process for process in running(state).values() if process.pid in pids]
+
+
+def _processes() -> Iterator[tuple[int, str, list[str]]]:
+    """(pid, state letter, arguments) of every process that this one may see into."""
+    return _from_proc() if sys.platform == "linux" else _from_ps()
+
+
+def _from_proc() -> Iterator[tuple[int, str, list[str]]]:
+    ours = (_PROC / "self/ns/pid").readlink()
+    for entry in _PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            status = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            if _LAB not in "\0".join(arguments) or (entry / "ns/pid").readlink() != ours:
+                continue  # a container's lab may have the same directory inside it
+        except OSError:
+            continue
+        yield int(entry.name), status, arguments
+
+
+def _from_ps() -> Iterator[tuple[int, str, list[str]]]:
+    listing = subprocess.run(["ps", "-axww", "-o", "pid=,stat=,command="], capture_output=True, text=True, check=True)
+    for line in listing.stdout.splitlines():
+        pid, status, command = line.split(None, 2)
+        if _LAB in command:
+            yield int(pid), status[0], command.split(" ")
