@@ -1,0 +1,223 @@
+"""Messages ⇄ records: value, headers and the two envelopes. The payload is bytes, and never changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from kalinka_jms.errors import RecordError
+from kalinka_jms.names import refusal
+from kalinka_jms.routes import CACHED, KALINKA_SOURCE, MQTT_TOPIC, SHOWN, Headers, Uplink, original_topic
+
+__all__ = [
+    "ENVELOPE_BYTES",
+    "KALINKA_HOPS",
+    "KALINKA_ID",
+    "KALINKA_ORIGIN",
+    "KALINKA_REASON",
+    "KALINKA_SOURCE",
+    "MQTT_QOS",
+    "MQTT_RETAINED",
+    "MQTT_TOPIC",
+    "Command",
+    "dead_letter",
+    "dead_record",
+    "from_record",
+    "to_record",
+]
+
+KALINKA_ID = "kalinka.id"
+KALINKA_HOPS = "kalinka.hops"
+KALINKA_REASON = "kalinka.reason"
+KALINKA_ORIGIN = "kalinka.origin"
+MQTT_QOS = "mqtt.qos"
+MQTT_RETAINED = "mqtt.retained"
+
+ENVELOPE_BYTES = 64
+"""Bytes of zero-padded JSON before the payload in the envelope `reference`."""
+
+RecordHeaders = list[tuple[str, bytes]]
+Record = tuple[str, bytes | None, bytes, RecordHeaders]
+"""Kafka topic, key, value, headers."""
+
+_ORDINARY_QOS = b"1"
+_QOS = {b"0": 0, b"1": 1, b"2": 2}
+
+
+class Message(Headers, Protocol):
+    """A STOMP frame: headers and a body."""
+
+    @property
+    def body(self) -> bytes: ...
+
+
+def to_record(message: Message, uplink: Uplink, broker: str) -> Record:
+    """The record of a message. The headers are always in the same order; the rare ones come last.
+
+    Raises RecordError where the source is too long for the envelope.
+    """
+    headers = [(KALINKA_ID, _id(message, broker)), *uplink.headers]
+    _add_rare(headers, message)
+    if uplink.envelope == "plain":
+        return uplink.topic, uplink.key, message.body, headers
+    return uplink.topic, uplink.key, _envelope(uplink.source) + message.body, headers
+
+
+def dead_letter(message: Message, broker: str, queue: str, reason: str, topic: str) -> Record:
+    """The record that keeps a message which cannot be mapped: the payload as it is, the reason, where it came from.
+
+    Its first header is the id, as `to_record` would have made it.
+    """
+    headers = [(KALINKA_ID, _id(message, broker))]
+    try:
+        original = original_topic(message.raw("original-destination") or b"")
+        headers.append((MQTT_TOPIC, original.encode()))
+    except RecordError:
+        pass  # where the topic itself cannot be read the reason says so
+    _add_rare(headers, message)
+    headers += [
+        (KALINKA_REASON, reason.encode(errors="backslashreplace")),
+        (KALINKA_ORIGIN, f"{broker}/{queue}".encode()),
+    ]
+    return topic, None, message.body, headers
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A record on its way to a device. `timestamp` is Kafka's, in milliseconds; `headers` are as they came."""
+
+    topic: str
+    partition: int
+    offset: int
+    device: str
+    source: str | None
+    value: bytes
+    id: str
+    hops: int
+    qos: int
+    timestamp: int
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def from_record(  # noqa: PLR0917  (what Kafka's client hands over, in its order)
+    topic: str,
+    partition: int,
+    offset: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes | None]] | None,
+    timestamp: int,
+    envelope: str = "plain",
+    qos: int = 1,
+) -> Command:
+    """The command that a record stands for. `qos` is the most that the route allows.
+
+    Raises RecordError for a record that can never be delivered. Where a header is repeated the last one counts.
+    """
+    if value is None:
+        raise RecordError("null value")
+    if key is None:
+        raise RecordError("no key: the key is the device")
+    named = dict(headers) if headers else {}
+    source = named.get(KALINKA_SOURCE)
+    sender = None if source is None else _text(source)
+    if envelope != "plain":
+        sender, value = _opened(value)
+    id = named.get(KALINKA_ID)
+    return Command(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        device=_device(key),
+        source=sender,
+        value=value,
+        id=id.decode(errors="backslashreplace") if id else f"{topic}/{partition}/{offset}",
+        hops=_hops(named[KALINKA_HOPS]) if KALINKA_HOPS in named else 0,
+        qos=min(qos, _qos(named[MQTT_QOS])) if MQTT_QOS in named else qos,
+        timestamp=timestamp,
+        headers=tuple(headers) if headers else (),
+    )
+
+
+def dead_record(
+    headers: Iterable[tuple[str, bytes | None]] | None, origin: str, reason: str
+) -> list[tuple[str, bytes | None]]:
+    """The headers of a record that is kept as dead: those it had, then the reason and where it came from."""
+    ours = (KALINKA_REASON, KALINKA_ORIGIN)
+    kept = [header for header in headers or () if header[0] not in ours]
+    return [*kept, (KALINKA_REASON, reason.encode(errors="backslashreplace")), (KALINKA_ORIGIN, origin.encode())]
+
+
+def _id(message: Headers, broker: str) -> bytes:
+    """Stable across redelivery: the broker keeps a message's id for as long as it has the message."""
+    raw = message.raw("message-id") or b""
+    return b"%b/%b" % (broker.encode(), raw.replace(b"\\c", b":"))  # the only escape that a broker's id has
+
+
+def _add_rare(headers: RecordHeaders, message: Headers) -> None:
+    """A device that did not speak MQTT has no QoS: persistent means 1."""
+    qos = message.raw("ActiveMQ.MQTT.QoS")
+    if qos not in _QOS:
+        qos = b"1" if message.raw("persistent") == b"true" else b"0"
+    if qos != _ORDINARY_QOS:
+        headers.append((MQTT_QOS, qos or b"0"))
+    if message.raw("ActiveMQ.Retain") == b"true":
+        headers.append((MQTT_RETAINED, b"1"))
+
+
+@lru_cache(CACHED)
+def _envelope(source: str) -> bytes:
+    head = json.dumps({"srcId": source}, ensure_ascii=False).encode()
+    if len(head) > ENVELOPE_BYTES:
+        raise RecordError(f"the source does not fit into the {ENVELOPE_BYTES} bytes of the envelope")
+    return head.ljust(ENVELOPE_BYTES, b"\x00")
+
+
+def _opened(value: bytes) -> tuple[str, bytes]:
+    """Source and payload of a value in the envelope `reference`."""
+    if len(value) < ENVELOPE_BYTES:
+        raise RecordError(f"the value is shorter than the {ENVELOPE_BYTES} bytes of the envelope")
+    return _source(value[:ENVELOPE_BYTES]), value[ENVELOPE_BYTES:]
+
+
+@lru_cache(CACHED)
+def _source(head: bytes) -> str:
+    try:
+        source = json.loads(head.rstrip(b"\x00").decode())["srcId"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        source = None
+    if not isinstance(source, str):
+        raise RecordError('the envelope does not begin with {"srcId": "..."}')
+    return source
+
+
+@lru_cache(CACHED)
+def _device(key: bytes) -> str:
+    reason = refusal(key)
+    if reason is not None:
+        raise RecordError(f"device {key[:SHOWN]!r}: {reason}")
+    return key.decode()
+
+
+@lru_cache(CACHED)
+def _text(source: bytes) -> str:
+    try:
+        return source.decode()
+    except UnicodeDecodeError:
+        raise RecordError(f"the header {KALINKA_SOURCE} is not UTF-8") from None
+
+
+def _qos(value: bytes | None) -> int:
+    qos = _QOS.get(value or b"")
+    if qos is None:
+        raise RecordError(f"the header {MQTT_QOS} is {value!r}: should be 0, 1 or 2")
+    return qos
+
+
+def _hops(value: bytes | None) -> int:
+    if value is None or not value.isdigit() or len(value) > 9:
+        raise RecordError(f"the header {KALINKA_HOPS} is {value!r}: should be a number")
+    return int(value)
