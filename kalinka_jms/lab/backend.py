@@ -18,6 +18,7 @@ from kalinka_jms.lab.ledger import Ledger
 from kalinka_jms.lab.payload import Payload
 
 TIMEOUT = 20.0  # seconds for Kafka to answer
+_QUIET: dict[str, str | int | bool] = {"log_level": 3}  # a young cluster makes librdkafka warn of what it retries
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class BackEnd:
         self.records: list[ReadRecord] = []
         self._ledger = ledger
         self._topics = tuple(topics) or (f"{group}.mqtt.{BACK_END}",)
-        self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2})
+        self._producer = Producer(_producer_settings(bootstrap))
         self._consumer = Consumer(_consumer_settings(bootstrap))
         self._over = Event()
         self._threads = [Thread(target=self._read, daemon=True), Thread(target=self._poll, daemon=True)]
@@ -146,10 +147,21 @@ def _record(message: Message, at: int) -> ReadRecord:
 
 def _consumer_settings(bootstrap: str) -> dict[str, str | int | bool]:
     return {
+        **_QUIET,
         "bootstrap.servers": bootstrap,
         "group.id": f"kalinka-lab-{uuid.uuid4().hex}",  # required by the client; nothing is ever committed to it
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 50,
+    }
+
+
+def _producer_settings(bootstrap: str) -> dict[str, str | int | bool]:
+    return {
+        **_QUIET,
+        "bootstrap.servers": bootstrap,
+        "enable.idempotence": True,
+        "linger.ms": 2,
+        "message.max.bytes": 10 * 2**20,
     }

@@ -6,26 +6,28 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 from kalinka_jms.errors import LabError
 from kalinka_jms.lab.waiting import wait_until
+
+COMMAND = (sys.executable, "-m", "kalinka_cli.main")
+"""How a service is started: this Python, whatever is first on the path."""
 
 READY = "ready"
 """The message of the log record that says: links up, partitions assigned."""
 
 
 class Instance:
-    """One process of `kalinka pub`, `sub` or `registry`; its output goes to a file."""
+    """One process of a service; its output goes to `log`."""
 
-    def __init__(self, service: str, name: str, config: Path, logs: Path) -> None:
+    def __init__(self, service: str, name: str, command: Sequence[str], log: Path) -> None:
         self.service = service
         self.name = name
-        self.log = logs / f"{name}.log"
-        command = [sys.executable, "-m", "kalinka_cli.main", service, "--config", str(config)]
-        with self.log.open("ab") as output:
+        self.log = log
+        with log.open("wb") as output:
             # A session of its own: Ctrl-C on the terminal is for us, who stop it in order.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -51,11 +53,7 @@ class Instance:
         wait_until(lambda: self.ready or not self.running, timeout)
         if not self.ready or not self.running:
             state = "is not ready" if self.running else f"ended with {self._process.returncode}"
-            raise LabError(f"{self.name} {state} (waited up to {timeout:.0f} s):\n{self.tail()}")
-
-    def tail(self, lines: int = 20) -> str:
-        """The last lines of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+            raise LabError(f"{self.name} {state} (waited up to {timeout:.0f} s):\n{tail(self.log)}")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal (SIGSTOP, SIGCONT, SIGTERM, …)."""
@@ -77,16 +75,17 @@ class Instance:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise LabError(f"{self.name} did not stop within {timeout} s:\n{self.tail()}") from None
+            raise LabError(f"{self.name} did not stop within {timeout} s:\n{tail(self.log)}") from None
 
 
 class Instances:
     """The instances of one configuration; leaving the context stops all that still run."""
 
-    def __init__(self, config: Path, logs: Path) -> None:
+    def __init__(self, config: Path, logs: Path, command: Sequence[str] = COMMAND) -> None:
         self.config = config
         self.logs = logs
         self.all: list[Instance] = []
+        self._command = tuple(command)
         logs.mkdir(parents=True, exist_ok=True)
 
     def start(self, service: str, count: int = 1) -> list[Instance]:
@@ -118,23 +117,29 @@ class Instances:
             if instance.running:
                 instance.kill()
 
-    def __enter__(self) -> Instances:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, _: object, error: BaseException | None, *rest: object) -> None:
         if error is None:
             self.stop()
         else:
             self.kill(self.all)
 
     def _start(self, service: str) -> Instance:
-        number = sum(instance.service == service for instance in self.all) + 1
-        instance = Instance(service, f"{service}-{number}", self.config, self.logs)
+        name = f"{service}-{sum(instance.service == service for instance in self.all) + 1}"
+        command = (*self._command, service, "--config", str(self.config))
+        instance = Instance(service, name, command, self.logs / f"{name}.log")
         self.all.append(instance)
         return instance
 
     def _running(self) -> list[Instance]:
         return [instance for instance in self.all if instance.running]
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """The last lines of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def _says_ready(line: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from threading import Lock
@@ -85,9 +85,6 @@ class _Page:
         self.highest = max(self.highest, number)
         self.latencies.append(latency)
 
-    def tally(self) -> Tally:
-        return _tally([self])
-
 
 class Ledger:
     """Remembers every message of one run exactly. Safe to use from several threads."""
@@ -140,8 +137,16 @@ class Ledger:
     def verdict(self) -> Verdict:
         """The verdict on everything entered so far."""
         with self._lock:
-            streams = {stream: self._pages[stream].tally() for stream in sorted(self._pages)}
+            streams = {stream: _tally([page]) for stream, page in sorted(self._pages.items(), key=lambda item: item[0])}
             return Verdict(_tally(self._pages.values()), streams, self._all_strays())
+
+    def tallies(self, name: Callable[[Stream], str]) -> dict[str, Tally]:
+        """The tally of all streams that `name` gives one name."""
+        groups: dict[str, list[_Page]] = {}
+        with self._lock:
+            for stream, page in self._pages.items():
+                groups.setdefault(name(stream), []).append(page)
+            return {group: _tally(pages) for group, pages in groups.items()}
 
     def _key(self, payload: Payload) -> tuple[str, str, int]:
         return payload.source, payload.destination, payload.number

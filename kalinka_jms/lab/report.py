@@ -34,11 +34,12 @@ def as_text(verdict: Verdict) -> str:
 
 def rows(verdict: Verdict) -> list[tuple[str, ...]]:
     """One row of cells a stream, and the total as the last one."""
-    streams = [_cells(f"{s.source} → {s.destination} by {s.via}", tally) for s, tally in verdict.streams.items()]
-    return [*streams, _cells("total", verdict.total)]
+    streams = [cells(f"{s.source} → {s.destination} by {s.via}", tally) for s, tally in verdict.streams.items()]
+    return [*streams, cells("total", verdict.total)]
 
 
-def _cells(name: str, tally: Tally) -> tuple[str, ...]:
+def cells(name: str, tally: Tally) -> tuple[str, ...]:
+    """The cells of one row, in the order of COLUMNS."""
     counts = (tally.sent, tally.received, tally.lost, tally.duplicates, tally.reordered)
     return (name, *map(str, counts), *map(_seconds, (tally.p50, tally.p99, tally.max)))
 

@@ -44,14 +44,18 @@ class Traffic:
         self._thread.start()
 
     def stop(self) -> None:
-        """End what `start` began. Raises what the sending thread died of, if it died."""
+        """End what `start` began. Raises LabError when it had broken off."""
+        self.halt()
+        self.check()
+
+    def halt(self) -> None:
+        """End what `start` began, however it went."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        self.check()
 
     def check(self) -> None:
-        """Raise what the sending thread died of, if it died."""
+        """Raise LabError when the sending thread has died."""
         if self._failure is not None:
             raise LabError(f"the traffic broke off: {self._failure}") from self._failure
 
