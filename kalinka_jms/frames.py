@@ -12,8 +12,9 @@ from functools import lru_cache
 
 from kalinka_jms.errors import FrameError
 
-MAX_HEADER = 64 * 1024
-"""Bytes a command and its headers may take. ActiveMQ itself refuses more than about 10 KiB (tried on 6.3.1)."""
+MAX_HEADER = 1024 * 1024
+"""Bytes a command and its headers may take. An MQTT topic may have 65,535 bytes and escapes may double them: a bound
+below that would let one device stop the stream for good (ActiveMQ limits only the headers that it reads)."""
 
 MAX_BODY = 100 * 1024 * 1024
 """Bytes a body may take: the most ActiveMQ's STOMP codec sends (`StompWireFormat.MAX_DATA_LENGTH`)."""
@@ -23,7 +24,11 @@ COMMANDS = frozenset((MESSAGE, b"CONNECTED", b"RECEIPT", b"ERROR"))
 """What a server may send."""
 
 _PLAIN = MESSAGE + b"\n"
+_LENGTH = b"\ncontent-length:"
 _EOL = b"\r\n"
+_BLANK = b"\n\n"
+_BLANK_CRLF = b"\n\r\n"
+_SMALL = 4096
 _ESCAPES = {"\\": "\\\\", "\r": "\\r", "\n": "\\n", ":": "\\c"}
 _UNESCAPES = {"\\\\": "\\", "\\r": "\r", "\\n": "\n", "\\c": ":"}
 _ESCAPED = str.maketrans(_ESCAPES)
@@ -52,9 +57,12 @@ def unescape(value: str) -> str:
 
 
 def encode(command: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:
-    """Return the bytes of one frame, with a `content-length` where it has a body."""
+    """Return the bytes of one frame, with a `content-length` where it has a body.
+
+    A SEND always has one: without it ActiveMQ makes a text message.
+    """
     lines = [command, *(f"{escape(name)}:{escape(value)}" for name, value in headers)]
-    if body:
+    if body or command == "SEND":
         lines.append(f"content-length:{len(body)}")
     return b"%b\n\n%b\x00" % ("\n".join(lines).encode(), body)
 
@@ -117,49 +125,72 @@ class Frame:
 class Parser:
     """Cuts frames out of a stream of bytes, wherever the stream was split.
 
-    Memory is bounded by `max_header` + `max_body` bytes: what goes beyond raises FrameError, as does everything that
-    is not STOMP. After a FrameError the stream cannot be read any further.
+    What is kept between two feeds is bounded by `max_header` + `max_body` + 4 bytes: what goes beyond raises
+    FrameError, as does everything that is not STOMP of a server. Once it raised, it raises at every further feed.
     """
 
     def __init__(self, max_header: int = MAX_HEADER, max_body: int = MAX_BODY) -> None:
         self._max_header = max_header
         self._max_body = max_body
-        self._chunks: list[bytes] = []
+        self._rest: list[bytes | bytearray] = []
         self._have = 0
-        self._need = 1
-        self._scanned = 0
+        self._need = 0
+        self._wanted = b""
+        self._limit = 0
+        self._failure = ""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of the unfinished frame that are kept for the next feed."""
+        return self._have
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes; return the frames that they complete, in order."""
-        if self._chunks or self._have:
-            self._chunks.append(data)
-            self._have += len(data)
-            if self._have < self._need:
+        """Take the next bytes; return the frames that they complete, in order. Raises FrameError."""
+        if self._failure:
+            raise FrameError(self._failure)
+        if self._have:
+            have = self._have + len(data)
+            if have < self._need or (have <= self._limit and self._wanted not in data):
+                self._keep(data)
                 return []
-            data = b"".join(self._chunks)
+            data = b"".join((*self._rest, data))
         frames: list[Frame] = []
-        rest = self._cut(data, frames)
-        tail = data[rest:]
-        self._chunks = [tail] if tail else []
-        self._have = len(tail)
+        tail = b""
+        try:
+            tail = data[self._cut(data, frames) :]
+        except FrameError as error:
+            self._failure = str(error)
+            raise
+        finally:
+            self._rest, self._have = [tail], len(tail)
         return frames
 
+    def _keep(self, data: bytes) -> None:
+        """Keep bytes that complete nothing. Small ones are joined, or each would take many times its size."""
+        last = self._rest[-1]
+        if len(data) >= _SMALL:
+            self._rest.append(data)
+        elif isinstance(last, bytearray):
+            last += data
+        else:
+            self._rest.append(bytearray(data))
+        self._have += len(data)
+
+    def _wait(self, need: int = 0, wanted: bytes = b"", limit: int = 0) -> None:
+        """Say when to look again: there are `need` bytes, and `wanted` came or there are more than `limit` bytes."""
+        self._need, self._wanted, self._limit = need, wanted, limit
+
     def _cut(self, data: bytes, frames: list[Frame]) -> int:
-        """Append all whole frames of `data`; return where the rest begins, and set how many bytes that rest needs."""
+        """Append all whole frames of `data`; return where the unfinished one begins."""
         at, size = 0, len(data)
-        scanned, self._scanned, self._need = self._scanned, 0, 1
         while True:
-            if scanned == 0:
-                at = self._cut_plain(data, at, frames)
+            at = self._cut_plain(data, at, frames)
             while at < size and data[at] in _EOL:
                 at += 1
             if at == size:
                 return at
             head, start = self._head(data, at)
-            if start < 0:
-                return at
-            end = self._end(data, at, start, head, scanned)
-            scanned = 0
+            end = self._end(data, at, start, head) if head else -1
             if end < 0:
                 return at
             frames.append(Frame(head, data[start:end]))
@@ -167,62 +198,78 @@ class Parser:
 
     def _cut_plain(self, data: bytes, at: int, frames: list[Frame]) -> int:
         """Append the whole frames from `at` on that are as ActiveMQ writes a MESSAGE; stop before any other."""
-        find, append = data.find, frames.append
+        find, startswith, append = data.find, data.startswith, frames.append
+        reach = self._max_header + 2
         while True:
-            if data.startswith(b"\n", at):
+            if startswith(b"\n", at):
                 at += 1
-            stop = find(b"\n\n", at, at + self._max_header)
-            mark = find(b"\ncontent-length:", at, stop)
-            if mark < 0 or stop < 0 or not data.startswith(_PLAIN, at):
+            stop = find(b"\n\n", at, at + reach) if startswith(_PLAIN, at) else -1
+            if stop < 0:
                 return at
-            digits = data[mark + 16 : find(b"\n", mark + 16)]
             head = data[at:stop]
-            if not digits.isdigit() or len(digits) > 9 or b"\r" in head:
+            mark = find(_LENGTH, at, stop)
+            start = stop + 2
+            if mark < 0:
+                end = find(b"\x00", start)
+            else:
+                digits = data[mark + 16 : find(b"\n", mark + 16)]
+                end = start + int(digits) if digits.isdigit() and len(digits) <= 9 else -1
+            if end < 0 or end - start > self._max_body or data[end : end + 1] != b"\x00" or b"\r" in head:
                 return at
-            end = stop + 2 + int(digits)
-            if data[end : end + 1] != b"\x00" or end - stop - 2 > self._max_body:
-                return at
-            append(Frame(head, data[stop + 2 : end]))
+            append(Frame(head, data[start:end]))
             at = end + 1
 
     def _head(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """Return the header block that begins at `at`, and where its body begins (-1: not all here yet)."""
-        stop = data.find(b"\n\n", at, at + self._max_header + 2)
-        crlf = data.find(b"\n\r\n", at, at + self._max_header + 2 if stop < 0 else stop)
-        end, start = (crlf, crlf + 3) if crlf >= 0 else (stop, stop + 2)
+        """Return the header block that begins at `at`, and where its body begins (empty: not all here yet)."""
+        command, line_end, _ = data[at : at + 16].partition(b"\n")
+        _check_command(command.removesuffix(b"\r"), whole=bool(line_end))
+        end, start = self._blank_line(data, at, command.endswith(b"\r"))
         if end < 0:
-            if len(data) - at > self._max_header:
+            if len(data) - at > self._max_header + 2:
                 raise FrameError(f"a STOMP header of more than {self._max_header} bytes")
-            _check_command(data[at : at + 16].partition(b"\n")[0].rstrip(b"\r"), whole=b"\n" in data[at : at + 16])
-            self._need = len(data) - at + 1
+            self._wait(wanted=line_end, limit=self._max_header + 2)
             return b"", -1
         head = data[at:end]
         if b"\r" in head:
-            head = head.replace(b"\r\n", b"\n").rstrip(b"\r")
-        _check_command(head.partition(b"\n")[0], whole=True)
+            head = head.replace(b"\r\n", b"\n").removesuffix(b"\r")
         return head, start
 
-    def _end(self, data: bytes, at: int, start: int, head: bytes, scanned: int) -> int:
+    def _blank_line(self, data: bytes, at: int, crlf: bool) -> tuple[int, int]:
+        """Return where the header ends and where the body begins (-1: not here yet).
+
+        `crlf` says which line end is looked for first, so that the other one is only looked for before it.
+        """
+        reach = at + self._max_header
+        end, start = -1, -1
+        for blank in (_BLANK_CRLF, _BLANK) if crlf else (_BLANK, _BLANK_CRLF):
+            found = data.find(blank, at, reach + len(blank) if end < 0 else end + 1)
+            if found >= 0:
+                end, start = found, found + len(blank)
+        return end, start
+
+    def _end(self, data: bytes, at: int, start: int, head: bytes) -> int:
         """Return where the NUL stands that ends the body which begins at `start` (-1: not here yet)."""
         length = self._content_length(head)
         if length is None:
-            end = data.find(b"\x00", max(start, at + scanned))
-            if end < 0:
-                self._scanned = self._need = len(data) - at
-                self._need += 1
-            if (len(data) if end < 0 else end) - start > self._max_body:
-                raise FrameError(f"a STOMP body of more than {self._max_body} bytes")
-            return end
+            return self._open_end(data, at, start)
         end = start + length
         if end >= len(data):
-            self._need = end + 1 - at
+            self._wait(need=end + 1 - at)
             return -1
         if data[end] != 0:
             raise FrameError(f"no NUL after a body of content-length {length}")
         return end
 
+    def _open_end(self, data: bytes, at: int, start: int) -> int:
+        end = data.find(b"\x00", start)
+        if (len(data) if end < 0 else end) - start > self._max_body:
+            raise FrameError(f"a STOMP body of more than {self._max_body} bytes")
+        if end < 0:
+            self._wait(wanted=b"\x00", limit=start - at + self._max_body)
+        return end
+
     def _content_length(self, head: bytes) -> int | None:
-        at = head.find(b"\ncontent-length:")
+        at = head.find(_LENGTH)
         if at < 0:
             return None
         end = head.find(b"\n", at + 16)
