@@ -23,14 +23,18 @@ class KalinkaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a configuration: where it is, what was found there, and what would be right."""
+    """One mistake in a configuration: where it is, what was found there, and what would be right.
+
+    `key` or `value` is empty where there is none to name.
+    """
 
     key: str
     value: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.key} = {self.value}: {self.remedy}"
+        where = f"{self.key} = {self.value}" if self.value else self.key
+        return f"{where}: {self.remedy}" if where else self.remedy
 
 
 class ConfigError(KalinkaError):

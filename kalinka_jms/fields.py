@@ -73,6 +73,14 @@ def flattened(table: Any) -> Any:
     return flat
 
 
+def _located(table: dict[str, ConfigValue], info: ValidationInfo) -> dict[str, ConfigValue]:
+    files = {key for key, value in table.items() if key.endswith(".location") and value != "probe"}
+    return {
+        key: _resolved(value, info) if key in files and isinstance(value, str) else value
+        for key, value in table.items()
+    }
+
+
 def split_address(url: str) -> SplitResult:
     """The parts of a STOMP address. Raises ValueError with what would be right."""
     right = "should look like stomp://host:61613, or stomps://host:61614 for TLS"
@@ -83,9 +91,14 @@ def split_address(url: str) -> SplitResult:
         raise ValueError(right) from None
     if "@" in parts.netloc:
         raise ValueError("should hold no login: use the keys login and passcode")
-    if parts.scheme not in ("stomp", "stomps") or not parts.hostname or not port or parts.path.strip("/"):
+    if (
+        parts.scheme not in ("stomp", "stomps")
+        or not parts.hostname
+        or not port
+        or any(url.count(sign) for sign in " ?#")
+    ):
         raise ValueError(right)
-    if parts.query or parts.fragment:
+    if parts.path.strip("/"):
         raise ValueError(right)
     return parts
 
@@ -123,4 +136,4 @@ Interval = Annotated[float, Field(strict=True, ge=0.1, le=600)]
 Switch = Annotated[bool, Field(strict=True)]
 Envelope = Literal["plain", "reference"]
 Scalar = Annotated[ConfigValue, PlainValidator(_config_value)]
-KafkaTable = Annotated[dict[str, Scalar], BeforeValidator(flattened)]
+KafkaTable = Annotated[dict[str, Scalar], BeforeValidator(flattened), AfterValidator(_located)]
