@@ -86,6 +86,11 @@ class Lane(Generic[T]):
         return drained
 
     @property
+    def head(self) -> T | None:
+        """The first item, in flight or not; None where there is none."""
+        return self._items[0] if self._items else None
+
+    @property
     def waiting_since(self) -> float | None:
         """When the head became the head (seconds, monotonic); None while it is in flight or there is none.
 

@@ -5,10 +5,11 @@ They behave as the real servers were seen to behave, in memory and under the con
 
 from kalinka_jms.testing.broker import FakeBroker
 from kalinka_jms.testing.device import FakeDevice
-from kalinka_jms.testing.kafka import FakeConsumer, FakeKafka, FakeProducer, TransactionalProducer
+from kalinka_jms.testing.kafka import FakeAdmin, FakeConsumer, FakeKafka, FakeProducer, TransactionalProducer
 from kalinka_jms.testing.link import FakeBrokers, FakeLink
 
 __all__ = [
+    "FakeAdmin",
     "FakeBroker",
     "FakeBrokers",
     "FakeConsumer",

@@ -2,7 +2,8 @@
 """Kafka in memory: a cluster that confirms, holds back or refuses records as a test wants.
 
 Records are confluent-kafka's own `Message`. `FakeKafka.producer` and `FakeKafka.consumer` have the signatures of those
-in `kalinka_jms.kafka` and take their place: `monkeypatch.setattr("kalinka_jms.pub.producer", kafka.producer)`.
+in `kalinka_jms.kafka` (and `FakeKafka.admin` that of confluent-kafka's `AdminClient`) and take their place:
+`monkeypatch.setattr("kalinka_jms.pub.producer", kafka.producer)`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message
 
+from kalinka_jms.testing.admin import FakeAdmin
 from kalinka_jms.testing.consumer import FakeConsumer
 from kalinka_jms.testing.group import Group
 from kalinka_jms.testing.log import Partition, Transaction
 from kalinka_jms.testing.producer import FakeProducer, TransactionalProducer
 
-__all__ = ["FakeConsumer", "FakeKafka", "FakeProducer", "TransactionalProducer"]
+__all__ = ["FakeAdmin", "FakeConsumer", "FakeKafka", "FakeProducer", "TransactionalProducer"]
 
 
 class FakeKafka:
@@ -60,6 +62,10 @@ class FakeKafka:
         self.consumers.append(FakeConsumer(self, group, overrides))
         return self.consumers[-1]
 
+    def admin(self, settings: object = None, **more: Any) -> Any:
+        """Like `confluent_kafka.admin.AdminClient`."""
+        return FakeAdmin(self)
+
     def create(self, topic: str, partitions: int | None = None) -> list[Partition]:
         """The partitions of a topic, which is made if it does not exist."""
         with self.lock:
@@ -87,7 +93,10 @@ class FakeKafka:
             self.changed()
 
     def fail(self, code: int, count: int = 1, topic: str | None = None) -> None:
-        """The next `count` records (of that topic) that would be confirmed fail with this code instead."""
+        """The next `count` records (of that topic) that would be confirmed fail with this code instead.
+
+        What comes after them is confirmed: a gap, as the real client leaves one behind a record that it gives up.
+        """
         with self.lock:
             self._failures.extend([(code, topic)] * count)
 

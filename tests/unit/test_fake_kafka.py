@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from kalinka_jms.testing import FakeKafka
 
@@ -218,3 +219,22 @@ def test_offsets_are_committed_with_the_transaction() -> None:
     producer.commit_transaction()
     assert kafka.committed("g", "t", 1) == 5
     assert consumer.committed([TopicPartition("t", 1)])[0].offset == 5
+
+
+def test_where_a_partition_begins_and_ends() -> None:
+    kafka = FakeKafka(partitions=1)
+    producer, here = kafka.producer(None, **{"transactional.id": "p"}), TopicPartition("t", 0)
+    kafka.send("t", b"plain")
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce("t", b"open")
+    producer.flush()
+
+    def offset(spec: OffsetSpec, level: IsolationLevel) -> int:
+        answers = kafka.admin().list_offsets({here: spec}, isolation_level=level, request_timeout=1.0)
+        return int(answers[here].result().offset)
+
+    earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    assert offset(latest, IsolationLevel.READ_UNCOMMITTED) == 2
+    assert offset(latest, IsolationLevel.READ_COMMITTED) == 1
+    assert offset(earliest, IsolationLevel.READ_COMMITTED) == 0

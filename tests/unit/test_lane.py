@@ -180,6 +180,7 @@ class LaneMachine(RuleBasedStateMachine):
     def agrees(self) -> None:
         assert len(self.lane) == len(self.queue) + len(self.flying)
         assert self.lane.in_flight == len(self.flying)
+        assert self.lane.head == next(iter(self.flying + self.queue), None)
         assert self.lane.idle == (not self.queue and not self.flying)
         assert self.lane.waiting_since == (None if self.flying else self.since)
 

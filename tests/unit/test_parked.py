@@ -192,6 +192,9 @@ class ParkedMachine(RuleBasedStateMachine):
             assert self.index.backlog(device, topic) == [r.offset for r in lane]
             assert self.index.loaded(device, topic) == all(r.loaded for r in lane)
             assert (topic in self.index.topics(device)) == bool(lane)
+            assert all(
+                self.index.has(device, topic, f"id{n}") == any(r.id == f"id{n}" for r in lane) for n in range(12)
+            )
         assert self.index.devices() == {r.device for r in self.records}
         assert self.index.count == len(self.records)
         assert self.index.bytes == sum(r.size for r in self.records)
