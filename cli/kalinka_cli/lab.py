@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,9 @@ Services = Annotated[list[str], typer.Argument(help="Names as `kalinka lab statu
 Profile = Annotated[
     str | None, typer.Option(help="small: 3 brokers, 1 Kafka, 1 ZooKeeper. full: 3 of each, replicated.")
 ]
-Base = Annotated[str | None, typer.Option(help="The address of dev1; dev2 and dev3 take the two after it.")]
+Base = Annotated[
+    str | None, typer.Option(help="The address of dev1; dev2 and dev3 take the two after it. Default: 127.0.33.20.")
+]
 PortItems = Annotated[
     list[str] | None, typer.Option("--port", help="Another port for one protocol, such as mqtt=1884.")
 ]
@@ -43,7 +45,7 @@ def lab(
     Example: kalinka lab up && kalinka lab config > kalinka.toml && kalinka run --config kalinka.toml
     """
     if state:
-        os.environ["KALINKA_LAB_STATE"] = str(state.absolute())
+        os.environ["KALINKA_LAB_STATE"] = str(state.resolve())
 
 
 @app.command()
@@ -80,7 +82,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON docume
             typer.echo(json.dumps(lab.status_json(), indent=2))
             return
         for one in lab.status():
-            typer.echo(f"{one.name:16} {one.state:9} {one.pid or '-':>8}  {one.host}:{one.port}")
+            ports = ", ".join(f"{name} {number}" for name, number in one.ports.items())
+            typer.echo(f"{one.name:16} {one.state:9} {one.pid or '-':>8}  {one.host}  {ports}")
 
 
 @app.command()
@@ -100,7 +103,7 @@ def kill(services: Services) -> None:
     Example: kalinka lab kill dev2.activemq
     """
     with _reported():
-        _lab().kill(services)
+        _lab_of(services).kill(services)
 
 
 @app.command()
@@ -110,7 +113,7 @@ def start(services: Services) -> None:
     Example: kalinka lab start dev2.activemq
     """
     with _reported():
-        _lab().start(services)
+        _lab_of(services).start(services)
 
 
 @app.command()
@@ -120,7 +123,7 @@ def pause(services: Services) -> None:
     Example: kalinka lab pause dev1.zookeeper
     """
     with _reported():
-        _lab().pause(services)
+        _lab_of(services).pause(services)
 
 
 @app.command()
@@ -130,7 +133,7 @@ def resume(services: Services) -> None:
     Example: kalinka lab resume dev1.zookeeper
     """
     with _reported():
-        _lab().resume(services)
+        _lab_of(services).resume(services)
 
 
 @app.command()
@@ -143,11 +146,48 @@ def reset() -> None:
         _lab().reset()
 
 
+@app.command()
+def logs(
+    services: Annotated[list[str] | None, typer.Argument(help="Whose; all servers if none is named.")] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
+) -> None:
+    """Show what the servers printed.
+
+    Example: kalinka lab logs dev1.kafka -n 100 --follow
+    """
+    from kalinka_jms.lab import logs as printed
+
+    with _reported():
+        names = services or []
+        layout = _lab_of(names).layout
+        files = {layout.log(one): one.name for one in layout.services if not names or one.name in names}
+        for file, name in files.items():
+            _print(name, printed.tail(file, lines), len(files))
+        for file, line in printed.follow(list(files)) if follow else ():
+            _print(files[file], [line], len(files))
+
+
+def _print(name: str, lines: Sequence[str], of: int) -> None:
+    for line in lines:
+        typer.echo(line if of == 1 else f"{name:16} {line}")
+
+
 def _lab(profile: str | None = None, base: str | None = None, ports: list[str] | None = None) -> Lab:
-    """The lab that is meant: what was given, else what runs, else (up and config only) the defaults."""
+    """The lab that is meant: what was given, else what is up, else the defaults."""
     from kalinka_jms.lab.lab import Lab
 
-    return Lab(_layout(profile, base, ports), lambda line: typer.echo(line, err=True))
+    with _usage():
+        return Lab(_layout(profile, base, ports), lambda line: typer.echo(line, err=True))
+
+
+def _lab_of(names: Sequence[str]) -> Lab:
+    """The lab, which must have servers of those names."""
+    lab = _lab()
+    with _usage():
+        for name in names:
+            lab.layout.service(name)
+    return lab
 
 
 def _layout(profile: str | None, base: str | None, ports: list[str] | None) -> Layout:
@@ -167,13 +207,24 @@ def _layout(profile: str | None, base: str | None, ports: list[str] | None) -> L
 
 
 @contextmanager
+def _usage() -> Iterator[None]:
+    """What is wrong in here was typed wrong: exit code 2."""
+    from kalinka_jms.errors import LabError
+
+    try:
+        yield
+    except LabError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@contextmanager
 def _reported() -> Iterator[None]:
     """Errors that a user can cause: their text and exit code 3, never a traceback."""
     from kalinka_jms.errors import LabError
 
     try:
         yield
-    except LabError as error:
+    except (LabError, OSError) as error:
         typer.echo(f"kalinka lab: {error}", err=True)
         raise typer.Exit(3) from None
 

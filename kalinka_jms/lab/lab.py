@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kalinka_jms.errors import LabError
-from kalinka_jms.lab import configuration, jars, network, processes, topics
-from kalinka_jms.lab.layout import Layout, Service, default_layout, default_state, from_json
+from kalinka_jms.lab import configuration, directory, jars, network, processes, topics
+from kalinka_jms.lab.layout import Kind, Layout, Service, default_layout, default_state
+from kalinka_jms.lab.logs import messages
 from kalinka_jms.lab.probes import answers
 from kalinka_jms.lab.processes import Process
 from kalinka_jms.lab.servers import Runtime, prepare
@@ -24,7 +21,7 @@ from kalinka_jms.lab.toolchain import java
 from kalinka_jms.lab.waiting import wait_until
 
 Say = Callable[[str], None]
-_START = 120.0  # seconds for a server until it answers; a slow laptop needs 40
+_START = 180.0  # seconds for a server until it answers; two busy cores need 40
 _STOP = 15.0  # seconds for a server to end by itself
 
 
@@ -41,7 +38,7 @@ class Status:
 
 
 class Lab:
-    """The lab in a layout's directory. Every method that changes it holds the directory's lock.
+    """The lab in a layout's directory. Methods that change it wait for each other, also across processes.
 
     All of them raise LabError. `say` takes a line of progress for a human.
     """
@@ -52,14 +49,14 @@ class Lab:
 
     @classmethod
     def at(cls, state: Path | None = None, say: Say = lambda _: None) -> Lab:
-        """The lab as it was last brought up in that directory (the usual one by default), else one of the defaults."""
-        directory = state or default_state()
-        return cls(saved_layout(directory) or default_layout(directory), say)
+        """The lab that is up in that directory (the usual one by default), else one of the defaults."""
+        place = state or default_state()
+        return cls(directory.saved_layout(place) or default_layout(place), say)
 
     @property
     def config_path(self) -> Path:
         """The file with the configuration for this lab, written by `up`."""
-        return self.layout.state / "kalinka.toml"
+        return self.layout.state / directory.CONFIG
 
     def config(self) -> str:
         """The configuration for this lab, as TOML."""
@@ -69,25 +66,26 @@ class Lab:
         """Start what does not run, continue what is paused; returns when all answer and the topics are there."""
         runtimes = self._runtimes()
         with self._locked():
-            self._refuse_other()
-            self._save()
-            paused = [process for process in self._running().values() if process.paused]
-            self._continue(paused)
-            missing = [service for service in self.layout.services if service.name not in self._running()]
+            self._clear()
+            running = self._running()
+            missing = [service for service in self.layout.services if service.name not in running]
             network.check_addresses(self.layout.addresses)
             network.check_ports(missing)
+            directory.save(self.layout, self.config())
+            self._continue(process for process in running.values() if process.paused)
             self._start(missing, runtimes)
             self._await(self.layout.services)
             topics.create(self.layout)
 
     def down(self, wipe: bool = False) -> None:
-        """End every server of the lab, of whatever profile. Data is kept for the next `up` unless `wipe`."""
-        if not self.layout.state.is_dir():
+        """End every server of the lab, of whatever profile. Its data stays for the next `up`, unless `wipe`."""
+        if not self.layout.state.is_dir() and not self._running():
             return
         with self._locked():
-            self._stop_all()
+            processes.stop(self.layout.state, self._running().values(), _STOP)
+            directory.forget(self.layout.state)
             if wipe:
-                shutil.rmtree(self.layout.state)
+                directory.wipe(self.layout.state)
 
     def reset(self) -> None:
         """Empty the lab: no message, topic or znode stays. It is up again afterwards if it was up before."""
@@ -102,11 +100,13 @@ class Lab:
         runtimes = self._runtimes()
         with self._locked():
             running = self._running()
-            for service in services:
-                if service.name in running and running[service.name].paused:
-                    raise LabError(f"{service.name} is paused; continue it: kalinka lab resume {service.name}")
+            for name in names:
+                if name in running and running[name].paused:
+                    raise LabError(f"{name} is paused; continue it: kalinka lab resume {name}")
             missing = [service for service in services if service.name not in running]
+            network.check_addresses(service.address for service in missing)
             network.check_ports(missing)
+            directory.save(self.layout, self.config())
             self._start(missing, runtimes)
             self._await(services)
 
@@ -118,9 +118,7 @@ class Lab:
     def pause(self, names: Sequence[str]) -> None:
         """Freeze servers (SIGSTOP): their connections stay, and nothing answers any more."""
         with self._locked():
-            for process in self._processes(names):
-                processes.send(process, signal.SIGSTOP)
-            self._wait_paused(names)
+            processes.pause(self.layout.state, self._processes(names))
 
     def resume(self, names: Sequence[str]) -> None:
         """Continue frozen servers (SIGCONT); returns when they answer."""
@@ -147,6 +145,9 @@ class Lab:
         pid = process.pid if process else None
         return Status(service.name, pid, service.address, service.port, state, service.ports)
 
+    def _locked(self) -> AbstractContextManager[None]:
+        return directory.locked(self.layout.state, self._say)
+
     def _services(self, names: Sequence[str]) -> list[Service]:
         return [self.layout.service(name) for name in names]
 
@@ -160,82 +161,50 @@ class Lab:
                 raise LabError(f"{service.name} does not run; start it: kalinka lab start {service.name}")
         return [running[name] for name in names]
 
-    def _runtimes(self) -> dict[str, Runtime]:
+    def _runtimes(self) -> dict[Kind, Runtime]:
         path = java()
-        return {kind: Runtime(path, jars.fetch(kind, self._say)) for kind in ("activemq", "kafka", "zookeeper")}
+        kinds: tuple[Kind, ...] = ("activemq", "kafka", "zookeeper")
+        return {kind: Runtime(path, jars.fetch(kind, self._say)) for kind in kinds}
 
-    def _start(self, services: Sequence[Service], runtimes: dict[str, Runtime]) -> None:
+    def _clear(self) -> None:
+        """Servers that run here are this lab's, or left from one whose directory was deleted, or refused."""
+        saved = directory.saved_layout(self.layout.state)
+        left = self._running()
+        if saved is None:
+            processes.stop(self.layout.state, left.values(), _STOP)
+        elif saved != self.layout and left:
+            raise LabError(
+                f"a {saved.profile} lab at {saved.base_address} runs from {saved.state}; end it first: kalinka lab down"
+            )
+
+    def _start(self, services: Sequence[Service], runtimes: dict[Kind, Runtime]) -> None:
         for service in services:
             command = prepare(self.layout, service, runtimes[service.kind])
             pid = processes.spawn(command, self.layout.directory(service), self.layout.log(service))
             self._say(f"{service.name}: started (pid {pid})")
 
+    def _continue(self, paused: Iterable[Process]) -> None:
+        for process in paused:
+            processes.send(process, signal.SIGCONT)
+            self._say(f"{process.service}: continued (pid {process.pid})")
+
     def _await(self, services: Sequence[Service]) -> None:
         """Return when all of them answer; raises LabError for one that ends, or that does not in time."""
         begin, left = time.monotonic(), list(services)
-        while left:
+
+        def all_answer() -> bool:
             for service in [service for service in left if answers(service)]:
                 left.remove(service)
                 self._say(f"{service.name}: answers after {time.monotonic() - begin:.1f} s")
             self._refuse_dead(left)
-            if time.monotonic() - begin > _START:
-                raise LabError("\n".join(f"{late.name} does not answer:\n{self.tail(late)}" for late in left))
-            time.sleep(0.1)
+            return not left
+
+        if not wait_until(all_answer, _START):
+            late = "\n".join(f"{service.name}:\n{messages(self.layout.log(service))}" for service in left)
+            raise LabError(f"no answer within {_START:.0f} s from {late}")
 
     def _refuse_dead(self, services: Sequence[Service]) -> None:
         running = self._running()
         for service in services:
             if service.name not in running:
-                raise LabError(f"{service.name} ended while starting:\n{self.tail(service)}")
-
-    def tail(self, service: Service, lines: int = 12) -> str:
-        """The last lines that a server printed, without Java's stack frames."""
-        log = self.layout.log(service)
-        text = log.read_text(errors="replace") if log.exists() else ""
-        return "\n".join([line for line in text.splitlines() if not line.startswith("\tat ")][-lines:])
-
-    def _continue(self, paused: Sequence[Process]) -> None:
-        for process in paused:
-            processes.send(process, signal.SIGCONT)
-
-    def _wait_paused(self, names: Sequence[str]) -> None:
-        def all_paused() -> bool:
-            running = self._running()
-            return all(name not in running or running[name].paused for name in names)
-
-        if not wait_until(all_paused, 10):
-            raise LabError(f"still runs after SIGSTOP: {', '.join(names)}")
-
-    def _stop_all(self) -> None:
-        processes.stop(self.layout.state, self._running().values(), _STOP)
-
-    def _refuse_other(self) -> None:
-        """A lab of another layout that runs in this directory: its servers would be mistaken for ours."""
-        saved = saved_layout(self.layout.state)
-        if saved and saved != self.layout and self._running():
-            raise LabError(
-                f"a {saved.profile} lab at {saved.base_address} runs from {saved.state}; end it first: kalinka lab down"
-            )
-
-    def _save(self) -> None:
-        (self.layout.state / "lab.json").write_text(json.dumps(self.layout.to_json()))
-        self.config_path.write_text(self.config())
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One command at a time. The lock is on the directory itself: it ends with its holder and leaves no file."""
-        self.layout.state.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.layout.state, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
-
-
-def saved_layout(state: Path) -> Layout | None:
-    """The layout with which a lab was last brought up in that directory."""
-    try:
-        return from_json(state, json.loads((state / "lab.json").read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+                raise LabError(f"{service.name} ended while starting:\n{messages(self.layout.log(service))}")

@@ -152,8 +152,8 @@ def parse_ports(items: list[str]) -> Ports:
 def default_state() -> Path:
     """The lab's directory: KALINKA_LAB_STATE, else kalinka/lab in the user's state directory (XDG)."""
     if given := os.environ.get("KALINKA_LAB_STATE"):
-        return Path(given).expanduser().absolute()
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state").absolute() / "kalinka" / "lab"
+        return Path(given).expanduser().resolve()
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state").resolve() / "kalinka" / "lab"
 
 
 def default_layout(state: Path) -> Layout:

@@ -39,11 +39,11 @@ def marks(state: Path, service: str) -> list[str]:
 def running(state: Path) -> dict[str, Process]:
     """The live servers of the lab in that directory, by service."""
     _children[:] = [child for child in _children if child.poll() is None]
-    mark = f"{_LAB}{state}"
     found = {}
-    for pid, status, arguments in _processes():
-        name = next((word.removeprefix(_SERVICE) for word in arguments if word.startswith(_SERVICE)), None)
-        if name and mark in arguments and status not in "ZX":
+    for pid, status, command, blank in _from_proc() if sys.platform == "linux" else _from_ps():
+        _, marked, rest = command.partition(blank.join(["", *marks(state, "")]))
+        if marked and status not in "ZX":
+            name = rest.partition(blank)[0]
             found[name] = Process(name, pid, status in "Tt")
     return found
 
@@ -97,33 +97,40 @@ def kill(state: Path, processes: Iterable[Process]) -> None:
         raise LabError(f"still there after SIGKILL: {', '.join(map(str, pids))}")
 
 
+def pause(state: Path, processes: Iterable[Process]) -> None:
+    """Freeze servers (SIGSTOP). Returns when all of them stand still."""
+    asked = list(processes)
+    for process in asked:
+        send(process, signal.SIGSTOP)
+    pids = {process.pid for process in asked}
+    if not wait_until(lambda: all(process.paused for process in _left(state, pids)), 10):
+        raise LabError(f"still running after SIGSTOP: {', '.join(map(str, pids))}")
+
+
 def _left(state: Path, pids: set[int]) -> list[Process]:
     return [process for process in running(state).values() if process.pid in pids]
 
 
-def _processes() -> Iterator[tuple[int, str, list[str]]]:
-    """(pid, state letter, arguments) of every process that this one may see into."""
-    return _from_proc() if sys.platform == "linux" else _from_ps()
-
-
-def _from_proc() -> Iterator[tuple[int, str, list[str]]]:
+def _from_proc() -> Iterator[tuple[int, str, str, str]]:
+    """(pid, state letter, command, what parts its arguments) of every process of a lab that we may see into."""
     ours = (_PROC / "self/ns/pid").readlink()
     for entry in _PROC.iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            command = os.fsdecode((entry / "cmdline").read_bytes())
             status = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-            if _LAB not in "\0".join(arguments) or (entry / "ns/pid").readlink() != ours:
+            if _LAB not in command or (entry / "ns/pid").readlink() != ours:
                 continue  # a container's lab may have the same directory inside it
         except OSError:
             continue
-        yield int(entry.name), status, arguments
+        yield int(entry.name), status, command, "\0"
 
 
-def _from_ps() -> Iterator[tuple[int, str, list[str]]]:
+def _from_ps() -> Iterator[tuple[int, str, str, str]]:
+    """The same where there is no /proc (macOS)."""
     listing = subprocess.run(["ps", "-axww", "-o", "pid=,stat=,command="], capture_output=True, text=True, check=True)
     for line in listing.stdout.splitlines():
         pid, status, command = line.split(None, 2)
         if _LAB in command:
-            yield int(pid), status[0], command.split(" ")
+            yield int(pid), status[0], command, " "

@@ -1,0 +1,42 @@
+"""`kalinka broker-config`: the configuration for a broker of your own."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Option(help="The broker's name, different for each of your brokers.")]
+Host = Annotated[str, typer.Option(help="The address it listens on; 0.0.0.0 for all of the machine's.")]
+Data = Annotated[str, typer.Option(help="Where it keeps its messages.")]
+PortItems = Annotated[
+    list[str] | None, typer.Option("--port", help="Another port for one protocol, such as mqtt=1884.")
+]
+Device = Annotated[
+    bool, typer.Option("--delivery-device", help='Also what routes with delivery = "device" need; it costs throughput.')
+]
+
+
+def broker_config(
+    name: Name, host: Host = "0.0.0.0", data: Data = "${activemq.data}", port: PortItems = None, device: Device = False
+) -> None:
+    """Print an activemq.xml for ActiveMQ Classic 6.3 as Kalinka needs it; each line says what breaks without it.
+
+    Example: kalinka broker-config --name dev1 --host 10.0.0.5 > apache-activemq/conf/activemq.xml
+    """
+    from kalinka_jms.errors import LabError
+    from kalinka_jms.lab.layout import parse_ports
+    from kalinka_jms.lab.servers import broker_xml
+
+    if not re.fullmatch(r"[\w.:-]+", name, re.ASCII):
+        raise typer.BadParameter("letters, digits, . _ : and - only: ActiveMQ replaces others", param_hint="--name")
+    try:
+        ports = parse_ports(port or [])
+    except LabError as error:
+        raise typer.BadParameter(str(error), param_hint="--port") from None
+    typer.echo(broker_xml(name, host, data, ports, device), nl=False)
+
+
+if __name__ == "__main__":
+    typer.run(broker_config)
