@@ -6,13 +6,15 @@ The user's librdkafka settings come first, those that exactness rests on last (`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import KafkaError as KafkaCode
 
 from kalinka_jms.config import Settings
-from kalinka_jms.errors import ConfigError, Problem
+from kalinka_jms.errors import ConfigError, KafkaError, Problem
 
 log = logging.getLogger("kalinka.kafka")
 
@@ -51,11 +53,11 @@ _EXACT_CONSUMER = {
 
 OWN_FAULT = frozenset(
     (
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.RECORD_LIST_TOO_LARGE,
-        KafkaError.INVALID_MSG,
-        KafkaError.INVALID_RECORD,
-        KafkaError._BAD_MSG,
+        KafkaCode.MSG_SIZE_TOO_LARGE,
+        KafkaCode.RECORD_LIST_TOO_LARGE,
+        KafkaCode.INVALID_MSG,
+        KafkaCode.INVALID_RECORD,
+        KafkaCode._BAD_MSG,
     )
 )
 """Errors that say that this one record can never be written; every other one is the surroundings' and passes."""
@@ -69,6 +71,29 @@ def producer(settings: Settings, **overrides: Any) -> Producer:
 def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
     """Return a consumer that commits nothing by itself. Raises ConfigError for a setting it refuses."""
     return _make(Consumer, settings, _CONSUMER, _EXACT_CONSUMER | {"group.id": group} | overrides)
+
+
+def await_equal_partitions(client: Consumer, topics: Sequence[str], stop: threading.Event) -> None:
+    """Wait until all the topics exist, or `stop`. Raises KafkaError where their numbers of partitions differ."""
+    told = ""
+    while not stop.is_set():
+        counts = {topic: _partitions(client, topic) for topic in topics}
+        missing = ", ".join(topic for topic, count in counts.items() if count == 0)
+        if not missing:
+            if len(set(counts.values())) > 1:
+                raise KafkaError(f"these topics must have the same number of partitions, and have {counts}")
+            return
+        if missing != told:
+            log.warning("topics are missing, or Kafka does not answer: waiting", extra={"topics": missing})
+            told = missing
+        stop.wait(1.0)
+
+
+def _partitions(client: Consumer, topic: str) -> int:
+    try:
+        return len(client.list_topics(topic, timeout=5.0).topics[topic].partitions)
+    except KafkaException:
+        return 0
 
 
 def _make(kind: Callable[..., Any], settings: Settings, defaults: dict[str, Any], exact: dict[str, Any]) -> Any:

@@ -74,10 +74,10 @@ class Outlet:
         if link is not None and link.identity == identity:
             self._writes.put(data)
 
-    def drop(self, identity: str, reason: str) -> None:
-        """End the connection `identity`; a new one is made."""
+    def drop(self, identity: str | None, reason: str) -> None:
+        """End the connection `identity` (None: whichever there is); a new one is made."""
         link = self._link
-        if link is not None and link.identity == identity:
+        if link is not None and identity in (None, link.identity):
             link.drop(reason)
 
     def stop(self) -> None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 
 from kalinka_jms.config import Broker, Settings
-from kalinka_jms.errors import KafkaError, LinkError, LinkLost, RecordError
+from kalinka_jms.errors import ConfigError, KafkaError, LinkError, LinkLost, RecordError
 from kalinka_jms.frames import Frame
 from kalinka_jms.kafka import OWN_FAULT, producer
 from kalinka_jms.records import dead_letter, to_record
@@ -133,9 +133,9 @@ class Session:
         self._uplinks = uplinks
         self._preferred = preferred
         self._inbox = Inbox(settings.pub.max_bytes)
-        self._producer = producer(settings)
         self._link = Link(broker, self._inbox.put)
         self._inbox.attach(self._link)
+        self._kafka: Producer | None = None
         self._subscriptions: dict[bytes, Subscription] = {}
         self._confirmed_bytes = 0
         self._pending = 0
@@ -143,8 +143,9 @@ class Session:
         self._active = False
 
     def open(self) -> None:
-        """Connect and subscribe. Raises LinkError."""
+        """Connect and subscribe. Raises LinkError, and ConfigError where librdkafka refuses its settings."""
         self._link.connect()
+        self._kafka = producer(self._settings)
         headers = {"activemq.prefetchSize": str(self._settings.pub.prefetch)}
         if self._settings.pub.exclusive:
             headers["activemq.exclusive"] = "true"
@@ -173,8 +174,9 @@ class Session:
         """End at once: nothing that is still under way is confirmed to the broker."""
         self._inbox.close()
         self._link.drop("the session ended")
-        self._producer.purge()
-        self._producer.poll(0)
+        if self._kafka is not None:
+            self._kafka.purge()
+            self._kafka.poll(0)
 
     def _carry(self, frames: list[Frame]) -> None:
         if frames and not self._active:
@@ -194,7 +196,14 @@ class Session:
             self._bury(subscription, place, frame, str(error))
 
     def _produce(
-        self, topic: str, key: bytes | None, value: bytes, headers: Any, subscription: Subscription, place: int, frame: Frame
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        headers: Any,
+        subscription: Subscription,
+        place: int,
+        frame: Frame,
     ) -> None:
         done = partial(self._done, subscription, place, frame, topic)
         self._pending += 1
@@ -210,7 +219,9 @@ class Session:
 
     def _bury(self, subscription: Subscription, place: int, frame: Frame, reason: str) -> None:
         """Send a message that can never be mapped to the dead-letter topic, byte for byte."""
-        topic, key, value, headers = dead_letter(frame, self._broker.name, subscription.queue, reason, self._settings.dead)
+        topic, key, value, headers = dead_letter(
+            frame, self._broker.name, subscription.queue, reason, self._settings.dead
+        )
         log.warning("dead letter", extra={"reason": reason, "broker": self._broker.name, "kalinka.id": headers[0][1]})
         self._produce(topic, key, value, headers, subscription, place, frame)
 
@@ -247,6 +258,11 @@ class Session:
         if self._pending:
             raise ProducerFailed(f"Kafka did not confirm {self._pending} records in {DRAIN_TIMEOUT:.0f} s")
 
+    @property
+    def _producer(self) -> Producer:
+        assert self._kafka is not None, "open() comes first"
+        return self._kafka
+
     def _outplaced(self) -> bool:
         return self._active and not self._preferred(self._broker.name)
 
@@ -282,7 +298,7 @@ class BrokerPub:
                 self._once()
                 wait, told = RETRY_FIRST, ""
                 continue
-            except (LinkError, KafkaError, ValueError) as error:  # ValueError: a secret that cannot be read now
+            except (LinkError, KafkaError, ConfigError, ValueError) as error:  # ValueError: an unreadable secret
                 wait = RETRY_FIRST if self.up.is_set() else min(wait * 2, RETRY_MOST)
                 if str(error) != told:
                     log.warning("link lost", extra={"broker": self.broker.name, "reason": str(error)})

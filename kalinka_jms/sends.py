@@ -59,8 +59,11 @@ def send_prefix(destination: str, qos: int) -> bytes:
     return f"SEND\ndestination:/topic/{escape(destination)}\nActiveMQ.MQTT.QoS:{qos}\n".encode()
 
 
-def encode(identity: str, number: int, sends: Sequence[Send], canaries: Sequence[bytes]) -> bytes:
-    """Return the frames of transaction `number` (unique for the connection), ready to be written."""
+def encode(identity: str, number: int, sends: Sequence[Send], canaries: Sequence[tuple[int, bytes]]) -> bytes:
+    """Return the frames of transaction `number` (unique for the connection), ready to be written.
+
+    `canaries` are (place, prefix): sends to a device that is never there.
+    """
     transaction = b"transaction:%d\n" % number
     tag = f"kn:{identity}.{number}.".encode()
     parts = [b"BEGIN\n%b\n\x00" % transaction]
@@ -70,8 +73,7 @@ def encode(identity: str, number: int, sends: Sequence[Send], canaries: Sequence
             b"%b%b%b%d\ncontent-length:%d\n\n%b\x00" % (send.prefix, transaction, tag, index, len(payload), payload)
         )
     parts.extend(
-        b"%b%b%bc%d\ncontent-length:0\n\n\x00" % (prefix, transaction, tag, place)
-        for place, prefix in enumerate(canaries)
+        b"%b%b%bc%d\ncontent-length:0\n\n\x00" % (prefix, transaction, tag, place) for place, prefix in canaries
     )
     echo = f"SEND\ndestination:{ECHO_TOPIC}{identity}\n".encode()
     parts.append(b"%b%b%be\ncontent-length:0\n\n\x00" % (echo, transaction, tag))
