@@ -41,6 +41,10 @@ class Books:
         self.replayed: Counter[Outcome] = Counter()
         """Outcomes of records that had been parked."""
 
+    def summary(self) -> dict[str, int]:
+        """Records by outcome."""
+        return {outcome.value: self.outcomes[outcome] for outcome in Outcome}
+
     def take(self, share: Share, message: Any) -> bool:
         """A record came; False if it was taken before."""
         if not share.begin(message.topic(), message.offset()):

@@ -281,6 +281,8 @@ class BrokerPub:
         self.broker = broker
         self.up = threading.Event()
         """Set while subscribed at the broker."""
+        self.failure: BaseException | None = None
+        """What ended the thread, if it was not `stop`."""
         self._session = partial(Session, broker, settings, uplinks, preferred)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pub-{broker.name}", daemon=True)
@@ -292,6 +294,13 @@ class BrokerPub:
         self._stop.set()
 
     def _run(self) -> None:
+        try:
+            self._keep()
+        except BaseException as error:
+            self.failure = error
+            log.exception("the pipeline failed", extra={"broker": self.broker.name})
+
+    def _keep(self) -> None:
         wait, told = RETRY_FIRST, ""
         while not self._stop.is_set():
             try:
@@ -339,6 +348,11 @@ class Pub:
     def join(self) -> None:
         for broker in self._brokers:
             broker.join()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a thread ended that should not have."""
+        return any(broker.failure is not None for broker in self._brokers)
 
     @property
     def links(self) -> dict[str, bool]:
