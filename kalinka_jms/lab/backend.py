@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event, Thread
@@ -16,6 +16,7 @@ from kalinka_jms.errors import LabError
 from kalinka_jms.lab.device import BACK_END
 from kalinka_jms.lab.ledger import Ledger
 from kalinka_jms.lab.payload import Payload
+from kalinka_jms.lab.waiting import wait_until
 
 TIMEOUT = 20.0  # seconds for Kafka to answer
 _QUIET: dict[str, str | int | bool] = {"log_level": 3}  # a young cluster makes librdkafka warn of what it retries
@@ -82,13 +83,16 @@ class BackEnd:
         value: bytes | None,
         *,
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
         payload: Payload | None = None,
     ) -> None:
         """Produce any record; `payload` is what the ledger knows it by."""
-        done = partial(self._acknowledged, payload)
+        options: dict[str, Any] = {"headers": list(headers), "on_delivery": partial(self._acknowledged, payload)}
+        if partition is not None:
+            options["partition"] = partition
         while True:
             try:
-                return self._producer.produce(topic, key=key, value=value, headers=list(headers), on_delivery=done)
+                return self._producer.produce(topic, key=key, value=value, **options)
             except BufferError:
                 self._producer.poll(0.1)
 
@@ -100,6 +104,18 @@ class BackEnd:
     def read(self, topic: str) -> list[ReadRecord]:
         """What was read from `topic` so far."""
         return [record for record in list(self.records) if record.topic == topic]
+
+    def wait_for(self, topic: str, wanted: Callable[[ReadRecord], bool], timeout: float = 30.0) -> ReadRecord:
+        """The first record of `topic` that is wanted; LabError when none comes in time."""
+        found: list[ReadRecord] = []
+
+        def look() -> bool:
+            found.extend(record for record in self.read(topic) if wanted(record))
+            return bool(found)
+
+        if not wait_until(look, timeout):
+            raise LabError(f"not the record wanted on {topic} after {timeout} s")
+        return found[0]
 
     def _acknowledged(self, payload: Payload | None, error: object, _: Message) -> None:
         if error is None and payload is not None:

@@ -124,6 +124,11 @@ class Ledger:
                 self._stray(payload, receiver)
         return payload
 
+    @property
+    def sends(self) -> int:
+        """Messages entered as sent so far, acknowledged or not."""
+        return len(self._streams)
+
     def missing(self, destination: str | None = None) -> int:
         """Messages (to `destination`) that were acknowledged and have not arrived."""
         with self._lock:

@@ -20,7 +20,15 @@ from kalinka_jms.lab.report import COLUMNS, cells
 PROGRESS = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 
-LIVE_NAMES = {"stream": "", "lost": "under way"}
+LIVE = {
+    "stream": "",
+    "sent": "sent",
+    "received": "received",
+    "lost": "under way",
+    "duplicates": "duplicates",
+    "p99": "p99",
+}
+"""The columns of the live table and their titles; it fits 80 characters."""
 
 
 class Stage(Protocol):
@@ -110,13 +118,18 @@ class Screen:
 def table(ledger: Ledger) -> Table:
     """The ledger as it stands, by leg; what is under way has not arrived yet and is not called lost."""
     drawn = Table(box=box.SIMPLE)
-    for name in COLUMNS:
-        drawn.add_column(LIVE_NAMES.get(name, name), justify="left" if name == "stream" else "right", no_wrap=True)
+    for name, title in LIVE.items():
+        drawn.add_column(title, justify="left" if name == "stream" else "right", no_wrap=True)
     for name, tally in sorted(ledger.tallies(leg).items()):
-        drawn.add_row(*cells(name, tally))
+        drawn.add_row(*_live(name, tally))
     drawn.add_section()
-    drawn.add_row(*cells("total", ledger.tallies(lambda _: "total").get("total", Tally())), style="bold")
+    drawn.add_row(*_live("total", ledger.tallies(lambda _: "total").get("total", Tally())), style="bold")
     return drawn
+
+
+def _live(name: str, tally: Tally) -> list[str]:
+    row = dict(zip(COLUMNS, cells(name, tally), strict=True))
+    return [row[column] for column in LIVE]
 
 
 def leg(stream: Stream) -> str:

@@ -94,8 +94,9 @@ class Traffic:
         self.release(source=device.name)
 
     def _settle(self, condition: Callable[[], bool], timeout: float, complaint: str) -> None:
-        if not wait_until(condition, timeout):
-            self.check()
+        settled = wait_until(lambda: condition() or self._failure, timeout)
+        self.check()
+        if not settled:
             raise LabError(f"{complaint} after {timeout} s")
 
     def _run(self, interval: float) -> None:
