@@ -56,6 +56,5 @@ def toml(layout: Layout) -> str:
         _BROKER.format(name=broker.node, host=broker.address, port=broker.ports["stomp"], group=GROUP)
         for broker in layout.of("activemq")
     )
-    kafka = ",".join(f"{node.address}:{node.ports['kafka']}" for node in layout.of("kafka"))
-    zookeeper = ",".join(f"{node.address}:{node.ports['zookeeper']}" for node in layout.of("zookeeper"))
-    return f"{brokers}\n{_REST.format(kafka=kafka, zookeeper=zookeeper, group=GROUP)}"
+    rest = _REST.format(kafka=layout.bootstrap, zookeeper=layout.zookeeper, group=GROUP)
+    return f"{brokers}\n{rest}"

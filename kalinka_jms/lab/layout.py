@@ -83,6 +83,16 @@ class Layout:
         """The servers of one kind."""
         return tuple(service for service in self.services if service.kind == kind)
 
+    @property
+    def bootstrap(self) -> str:
+        """Kafka's bootstrap.servers."""
+        return self._hosts("kafka")
+
+    @property
+    def zookeeper(self) -> str:
+        """ZooKeeper's hosts."""
+        return self._hosts("zookeeper")
+
     def service(self, name: str) -> Service:
         """The server of that name; raises LabError, naming those there are."""
         for service in self.services:
@@ -102,6 +112,9 @@ class Layout:
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs, without the directory that holds it."""
         return {"profile": self.profile, "base_address": self.base_address, "ports": asdict(self.ports)}
+
+    def _hosts(self, kind: Kind) -> str:
+        return ",".join(f"{one.address}:{one.port}" for one in self.of(kind))
 
     def _service(self, kind: Kind, index: int) -> Service:
         node = NODES[index]

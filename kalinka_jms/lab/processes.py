@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def running(state: Path) -> dict[str, Process]:
     """The live servers of the lab in that directory, by service."""
     _children[:] = [child for child in _children if child.poll() is None]
     found = {}
-    for pid, status, command, blank in _from_proc() if sys.platform == "linux" else _from_ps():
+    for pid, status, command, blank in _labs():
         _, marked, rest = command.partition(blank.join(["", *marks(state, "")]))
         if marked and status not in "ZX":
             name = rest.partition(blank)[0]
@@ -48,14 +48,17 @@ def running(state: Path) -> dict[str, Process]:
     return found
 
 
-def spawn(arguments: list[str], directory: Path, log: Path) -> int:
-    """Start a server that outlives this process and its terminal; its pid. What it prints goes to `log`."""
+def spawn(command: Sequence[str], directory: Path, log: Path) -> int:
+    """Start a server that outlives this process and its terminal; its pid. What it prints goes to `log`.
+
+    Returns when its command line can be read, and so `running` finds it: for a moment after its start it is empty.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
     with log.open("wb") as output:
         child = subprocess.Popen(
-            arguments,
+            command,
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -63,6 +66,7 @@ def spawn(arguments: list[str], directory: Path, log: Path) -> int:
             start_new_session=True,
         )
     _children.append(child)
+    wait_until(lambda: child.poll() is not None or any(pid == child.pid for pid, *_ in _labs()), 10)
     return child.pid
 
 
@@ -111,8 +115,12 @@ def _left(state: Path, pids: set[int]) -> list[Process]:
     return [process for process in running(state).values() if process.pid in pids]
 
 
-def _from_proc() -> Iterator[tuple[int, str, str, str]]:
+def _labs() -> Iterator[tuple[int, str, str, str]]:
     """(pid, state letter, command, what parts its arguments) of every process of a lab that we may see into."""
+    return _from_proc() if sys.platform == "linux" else _from_ps()
+
+
+def _from_proc() -> Iterator[tuple[int, str, str, str]]:
     ours = (_PROC / "self/ns/pid").readlink()
     for entry in _PROC.iterdir():
         if not entry.name.isdigit():
@@ -128,7 +136,7 @@ def _from_proc() -> Iterator[tuple[int, str, str, str]]:
 
 
 def _from_ps() -> Iterator[tuple[int, str, str, str]]:
-    """The same where there is no /proc (macOS)."""
+    """Where there is no /proc (macOS)."""
     listing = subprocess.run(["ps", "-axww", "-o", "pid=,stat=,command="], capture_output=True, text=True, check=True)
     for line in listing.stdout.splitlines():
         pid, status, command = line.split(None, 2)

@@ -33,14 +33,13 @@ def create(layout: Layout, patience: float = 60.0) -> None:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    servers = ",".join(f"{node.address}:{node.ports['kafka']}" for node in layout.of("kafka"))
-    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    client = AdminClient({"bootstrap.servers": layout.bootstrap, "log_level": 0})
     try:
         _create_missing(client, layout.replication)
         if not wait_until(lambda: _complete(client, layout.replication), patience):
             raise LabError(f"the topics have no leaders or too few copies after {patience:.0f} s")
     except KafkaException as error:
-        raise LabError(f"cannot create the topics at {servers}: {error}") from None
+        raise LabError(f"cannot create the topics at {layout.bootstrap}: {error}") from None
 
 
 def _create_missing(client: AdminClient, replication: int) -> None:

@@ -1,0 +1,50 @@
+# What to do with a fresh clone: `make demo` sees it work, `make test` sees it proven. Both install what they need.
+# PYTHON=/path/to/python3 chooses a Python; APT=no keeps the targets from installing system packages;
+# ARGS="…" goes to the command that a target runs, such as: make test ARGS="tests/unit -k routes"
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export APT PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help install tools demo test check format lab-up lab-down clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: $(VENV)/.installed ## Make .venv with kalinka in it
+
+$(VENV)/.installed: pyproject.toml
+	@scripts/setup python
+	@echo "kalinka: installing into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lab,dev]'
+	@touch $@
+
+tools: install
+	@scripts/setup lab
+
+demo: tools ## See it work: devices on three brokers and Kafka, one moves, one process is killed
+	@$(BIN)/kalinka demo $(ARGS)
+
+test: tools ## Run all tests, those on real servers included
+	@$(BIN)/pytest $(ARGS)
+
+check: install ## Formatter, linter, strict type checker
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy --strict
+
+format: install ## Format the code and fix what the linter can fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lab-up: tools ## Start the lab: ActiveMQ, Kafka and ZooKeeper on this machine
+	@$(BIN)/kalinka lab up $(ARGS)
+
+lab-down: install ## End the lab
+	@$(BIN)/kalinka lab down $(ARGS)
+
+clean: ## Delete .venv and everything that building and testing left in this directory
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
