@@ -56,7 +56,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def load(path: Path | str) -> Settings:
-    """The settings of a TOML file, whose relative paths count from its folder. Raises ConfigError with every mistake."""
+    """The settings of a TOML file; relative paths in it count from its folder. Raises ConfigError: every mistake."""
     raw = _table(Path(path))
     context = {"base": Path(path).parent}
     settings, problems = _validated(raw, context)

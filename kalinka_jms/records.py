@@ -102,7 +102,7 @@ class Command:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-def from_record(  # noqa: PLR0917  (what Kafka's client hands over, in its order)
+def from_record(
     topic: str,
     partition: int,
     offset: int,

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Protocol
 
 from kalinka_jms.errors import FrameError, RecordError
@@ -38,6 +39,9 @@ CACHED = 65_536
 SHOWN = 200
 """Characters of a name that a reason shows."""
 
+ANYBODY = {"device": "*", "source": "*"}
+NOBODY = {"device": CANARY, "source": CANARY}
+
 KALINKA_SOURCE = "kalinka.source"
 MQTT_TOPIC = "mqtt.topic"
 
@@ -63,7 +67,10 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class Downlink:
-    """Where the records of one Kafka topic for one device go. `place` is the number of the route, from 0."""
+    """Where the records of one Kafka topic for one device go.
+
+    `place` is where in `Downlinks.presence_topics`, and in `canaries`, its destination belongs.
+    """
 
     destination: str
     device: str
@@ -128,12 +135,13 @@ class Downlinks:
     """The routes from Kafka to MQTT, for the groups given. May be shared by threads."""
 
     def __init__(self, routes: Sequence[DownRoute], groups: Sequence[str]) -> None:
-        self._routes: dict[str, tuple[DownRoute, str, int, Template]] = {}
-        for group in groups:
-            for place, route in enumerate(routes):
-                topic = Template(route.from_, ".").format({"group": group})
-                self._routes.setdefault(topic, (route, group, place, Template(route.to).bound({"group": group})))
-        self._templates = {to.text: to for _, _, _, to in self._routes.values()}.values()
+        self._routes: dict[str, tuple[DownRoute, str, Template]] = {}
+        for group, route in product(groups, routes):
+            topic = Template(route.from_, ".").format({"group": group})
+            self._routes.setdefault(topic, (route, group, Template(route.to).bound({"group": group})))
+        self._templates = tuple({to.text: to for _, _, to in self._routes.values()}.values())
+        self._canaries = {self._jms(to, ANYBODY): self._jms(to, NOBODY) for to in self._templates}
+        self._presence = tuple(self._canaries)
         self._link = lru_cache(CACHED)(self._made)
 
     @property
@@ -144,14 +152,12 @@ class Downlinks:
     @property
     def presence_topics(self) -> tuple[str, ...]:
         """What devices listen to, as JMS wildcards."""
-        any_level = {"device": "*", "source": "*"}
-        return tuple(dict.fromkeys(self._jms(to, any_level) for to in self._templates))
+        return self._presence
 
     @property
     def canaries(self) -> tuple[str, ...]:
         """JMS destinations of the device that is never there; one for each of `presence_topics`, in their order."""
-        canary = {"device": CANARY, "source": CANARY}
-        return tuple(dict.fromkeys(self._jms(to, canary) for to in self._templates))
+        return tuple(self._canaries.values())
 
     def link(self, kafka_topic: str, device: str, source: str | None) -> Downlink:
         """Where a record goes. Raises RecordError where that cannot be said or an id is refused."""
@@ -159,7 +165,7 @@ class Downlinks:
 
     def route_for(self, kafka_topic: str) -> tuple[DownRoute, str]:
         """The route of a Kafka topic, and its group. Raises RecordError where there is none."""
-        route, group, _, _ = self._route(kafka_topic)
+        route, group, _ = self._route(kafka_topic)
         return route, group
 
     def devices(self, filter_jms: str) -> tuple[str, ...]:
@@ -167,14 +173,14 @@ class Downlinks:
         found = {device_of(to, filter_jms) for to in self._templates}
         return tuple(sorted(device for device in found if device is not None and refusal(device) is None))
 
-    def _route(self, kafka_topic: str) -> tuple[DownRoute, str, int, Template]:
+    def _route(self, kafka_topic: str) -> tuple[DownRoute, str, Template]:
         try:
             return self._routes[kafka_topic]
         except KeyError:
             raise RecordError(f"no route for the Kafka topic {kafka_topic}") from None
 
     def _made(self, kafka_topic: str, device: str, source: str | None) -> Downlink:
-        route, group, place, to = self._route(kafka_topic)
+        route, group, to = self._route(kafka_topic)
         _accept("device", device)
         if "source" in to.names:
             if source is None:
@@ -183,7 +189,7 @@ class Downlinks:
         destination = self._jms(to, {"device": device, "source": source or ""})
         if len(destination.encode()) > MAX_DESTINATION:
             raise RecordError(f"the destination is longer than {MAX_DESTINATION} bytes")
-        return Downlink(destination, device, route, group, place)
+        return Downlink(destination, device, route, group, self._presence.index(self._jms(to, ANYBODY)))
 
     @staticmethod
     def _jms(to: Template, values: dict[str, str]) -> str:

@@ -1,1 +1,202 @@
-"""Entry points of the `kalinka` command."""
+"""Entry points of the `kalinka` command. It parses, calls and prints; the work is done elsewhere.
+
+Exit codes: 0 fine, 1 a finding, 2 wrong usage or a bad configuration, 3 something cannot be reached.
+Nothing heavy is imported before a command needs it: `kalinka --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kalinka_cli.broker_config import broker_config
+from kalinka_cli.demo import demo
+from kalinka_cli.lab import app as lab_app
+from kalinka_jms import __version__
+from kalinka_jms.errors import ConfigError, KafkaError, KalinkaError, LabError, LinkError, RegistryError
+
+if TYPE_CHECKING:
+    from kalinka_jms.config import Settings
+
+HELP = {"help_option_names": ["-h", "--help"]}
+FINDING, USAGE, UNREACHABLE = 1, 2, 3
+
+app = typer.Typer(
+    name="kalinka",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback with local variables could show a secret
+    context_settings=HELP,
+    help="A bridge between MQTT devices on standalone ActiveMQ brokers and Kafka.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration.")
+app.add_typer(config_app, name="config")
+app.add_typer(lab_app, name="lab")
+app.command("broker-config")(broker_config)
+app.command("demo")(demo)
+
+
+class Level(StrEnum):
+    """From which level on lines are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The TOML file with the configuration.")]
+LogLevel = Annotated[Level, typer.Option("--log-level", case_sensitive=False, help="What is logged.")]
+Files = Annotated[list[Path], typer.Argument(help="TOML files.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"kalinka {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def kalinka(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A bridge between MQTT devices on standalone ActiveMQ brokers and Kafka.
+
+    Example: kalinka lab up && kalinka lab config > kalinka.toml && kalinka run --config kalinka.toml
+    """
+
+
+@app.command("pub")
+def pub_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
+    """Carry what devices publish to Kafka, until SIGTERM or Ctrl-C.
+
+    Any number of instances work side by side from the same file.
+
+    Example: kalinka pub --config kalinka.toml
+    """
+    _serve(config, log_level, "pub")
+
+
+@app.command("sub")
+def sub_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
+    """Carry records from Kafka to the devices they are for, until SIGTERM or Ctrl-C.
+
+    Any number of instances work side by side from the same file.
+
+    Example: kalinka sub --config kalinka.toml
+    """
+    _serve(config, log_level, "sub")
+
+
+@app.command("registry")
+def registry_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
+    """Keep in ZooKeeper on which broker each device listens, until SIGTERM or Ctrl-C.
+
+    Any number of instances work side by side from the same file.
+
+    Example: kalinka registry --config kalinka.toml
+    """
+    _serve(config, log_level, "registry")
+
+
+@app.command("run")
+def run_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
+    """Run pub, sub and registry in one process, until SIGTERM or Ctrl-C.
+
+    Example: kalinka run --config kalinka.toml
+    """
+    _serve(config, log_level, "pub", "sub", "registry")
+
+
+@config_app.command("check")
+def check(files: Files) -> None:
+    """Say every mistake in a configuration, all at once. Nothing is connected to.
+
+    Example: kalinka config check kalinka.toml
+    """
+    from kalinka_jms.config import load, notes
+
+    bad = False
+    for file in files:
+        try:
+            settings = load(file)
+        except ConfigError as error:
+            typer.echo(str(error), err=True)
+            bad = True
+            continue
+        for note in notes(settings):
+            typer.echo(f"{file}: note: {note}", err=True)
+        typer.echo(f"{file}: fine: {_summary(settings)}")
+    if bad:
+        raise typer.Exit(USAGE)
+
+
+def _summary(settings: Settings) -> str:
+    counts = {
+        "broker": len(settings.brokers),
+        "group": len(settings.groups),
+        "route up": len(settings.routes.up),
+        "route down": len(settings.routes.down),
+    }
+    return ", ".join(f"{number} {_plural(name, number)}" for name, number in counts.items())
+
+
+def _plural(name: str, number: int) -> str:
+    noun, _, rest = name.partition(" ")
+    return f"{noun}{'' if number == 1 else 's'} {rest}".strip()
+
+
+def _serve(config: Path, level: Level, *parts: str) -> None:
+    from kalinka_jms import logs
+    from kalinka_jms.config import load
+
+    settings = load(config)
+    from kalinka_jms.service import run  # after the check: a bad file is told at once
+
+    logs.setup(level)
+    raise typer.Exit(run(settings, parts))
+
+
+def _called(called: typer.Typer) -> None:
+    """What a user can cause ends with its text and a code, never with a traceback."""
+    try:
+        called()
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(USAGE)
+    except (LinkError, KafkaError, RegistryError, LabError) as error:
+        typer.echo(f"kalinka: {error}", err=True)
+        sys.exit(UNREACHABLE)
+    except KalinkaError as error:
+        typer.echo(f"kalinka: {error}", err=True)
+        sys.exit(FINDING)
+
+
+def main() -> None:
+    """`kalinka`."""
+    _called(app)
+
+
+def pub() -> None:
+    """`kalinka-pub`: the same as `kalinka pub`."""
+    _called(_alone(pub_command))
+
+
+def sub() -> None:
+    """`kalinka-sub`: the same as `kalinka sub`."""
+    _called(_alone(sub_command))
+
+
+def _alone(command: object) -> typer.Typer:
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
+    alone.command()(command)  # type: ignore[type-var]
+    return alone
+
+
+if __name__ == "__main__":
+    main()
