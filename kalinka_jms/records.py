@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kalinka_jms.errors import RecordError
 from kalinka_jms.names import refusal
@@ -85,9 +84,11 @@ def dead_letter(message: Message, broker: str, queue: str, reason: str, topic: s
     return topic, None, message.body, headers
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A record on its way to a device. `timestamp` is Kafka's, in milliseconds; `headers` are as they came."""
+class Command(NamedTuple):
+    """A record on its way to a device. `timestamp` is Kafka's, in milliseconds; `headers` are as they came.
+
+    A tuple, because one is made for every record: a frozen dataclass takes 1 µs longer.
+    """
 
     topic: str
     partition: int
