@@ -1,28 +1,30 @@
 """The link: one STOMP 1.2 connection to one broker.
 
-stomp.py does what is rare (connect, TLS, login, heart-beats, receipts); MESSAGE frames never reach its parser: the
-transport below cuts them out of the stream in batches, about a tenth of the time per message.
+stomp.py does what is rare (login, heart-beats, the rare frames); MESSAGE frames never reach its parser: the transport
+below cuts them out of the stream in batches, at about a tenth of the time per message.
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
+import logging
+import ssl
 import threading
 import uuid
 from collections.abc import Callable
 
 import stomp
-from stomp.exception import StompException
+from stomp.exception import NotConnectedException, StompException
 from stomp.protocol import Protocol12
-from stomp.transport import Transport
+from stomp.transport import BaseTransport
 
-from kalinka_jms.config import Broker
+from kalinka_jms.channel import Channel, open_channel
+from kalinka_jms.config import Broker, Tls
 from kalinka_jms.errors import FrameError, LinkLost, LinkRefused
 from kalinka_jms.frames import MESSAGE, Frame, Parser
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds a broker has for TCP, TLS and CONNECTED."""
+"""Seconds a broker has for each of TCP, TLS and CONNECTED."""
 
 DISCONNECT_TIMEOUT = 5.0
 """Seconds a broker has to confirm DISCONNECT."""
@@ -30,73 +32,91 @@ DISCONNECT_TIMEOUT = 5.0
 HEARTBEAT_SCALE = 2.6
 """Heart-beat intervals without a byte before the link counts as lost: 1.5 dropped healthy links to 6.3.1 (tried)."""
 
-RECEIVE_SIZE = 64 * 1024
-"""Bytes asked of the socket at once."""
-
 Sink = Callable[["list[Frame] | LinkLost"], None]
 
+_HEARTBEAT = b"\n"
 
-class _Transport(Transport):  # type: ignore[misc]
-    """stomp.py's transport, with MESSAGE frames taken out of the stream before stomp.py sees them."""
+logging.getLogger("stomp.py").setLevel(logging.CRITICAL)  # what it would warn of is in the text of LinkLost
 
-    def __init__(self, host: str, port: int, deliver: Callable[[list[Frame]], None]) -> None:
-        super().__init__(
-            [(host, port)],
-            prefer_localhost=False,
-            try_loopback_connect=False,
-            reconnect_attempts_max=1,
-            reconnect_sleep_initial=0.0,
-            timeout=CONNECT_TIMEOUT,
-            auto_decode=False,
-            recv_bytes=RECEIVE_SIZE,
-        )
+
+class _Transport(BaseTransport):  # type: ignore[misc]
+    """What stomp.py reads from and writes to; MESSAGE frames are taken out of the stream before stomp.py sees them."""
+
+    vhost = None  # Protocol12 looks for it
+
+    def __init__(self, host: str, port: int, link: Link) -> None:
+        super().__init__(auto_decode=False)
+        self.current_host_and_port = (host, port)
+        self.context: ssl.SSLContext | None = None
+        self.channel: Channel | None = None
+        self._link = link
         self._parser = Parser()
-        self._deliver = deliver
-        self.failure: Exception | None = None
 
     def attempt_connection(self) -> None:
-        super().attempt_connection()
-        # Nagle's algorithm would hold a lone transaction back for 40 ms
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        """Called by `start`. Raises OSError."""
+        self.channel = open_channel(*self.current_host_and_port, self.context, CONNECT_TIMEOUT)
 
-    def receive(self) -> bytes | None:
-        """Read once; deliver the messages; leave the other frames (or a heart-beat, if none) to stomp.py."""
-        chunk: bytes | None = super().receive()
+    def receive(self) -> bytes:
+        """Read once; deliver the messages; return the other frames, or a heart-beat, or nothing at the end."""
+        try:
+            chunk = self._open_channel().receive()
+        except (OSError, StompException) as error:
+            return self._fail(f"the connection broke: {_words(error)}", error)
         if not chunk:
-            return chunk
+            return self._fail("the broker closed the connection")
         try:
             return self._sort(self._parser.feed(chunk))
-        except Exception as error:  # stomp.py would swallow it: keep it, and end the link
-            self.failure = error
-            self.disconnect_socket()
-            return b""
+        except FrameError as error:
+            return self._fail(str(error), error)
+        except Exception as error:  # stomp.py would swallow it
+            return self._fail(f"the reader failed: {error!r}", error)
 
-    def _sort(self, frames: list[Frame]) -> bytes:
-        messages = [frame for frame in frames if frame.command == MESSAGE]
-        if messages and self.running:
-            self._deliver(messages)
-        if len(messages) == len(frames):
-            return b"\n"
-        return b"".join(frame.wire() for frame in frames if frame.command != MESSAGE)
+    def send(self, data: bytes) -> None:
+        """Send bytes that are whole frames, or a heart-beat: that never waits, or the silence would go unnoticed."""
+        channel = self._open_channel()
+        if data == _HEARTBEAT:
+            channel.send_now(data)
+        else:
+            channel.send(data)
+
+    def process_frame(self, frame: object, frame_str: bytes) -> None:
+        """Let stomp.py and its listeners take a frame that is not a MESSAGE."""
+        try:
+            super().process_frame(frame, frame_str)
+        except Exception as error:  # stomp.py would swallow it
+            self._fail(f"the reader failed: {error!r}", error)
 
     def disconnect_socket(self) -> None:
-        """Make both directions fail at once; the reading thread closes the socket on its way out.
+        """Called by stomp.py when its heart-beats find no sign of life."""
+        self._link.drop("no heart-beat from the broker")
 
-        stomp.py's own would wait for the peer's TLS close, which a frozen broker never sends.
-        """
+    def cut(self) -> None:
+        """End the reading thread, whatever it or a writer waits for."""
         self.running = False
-        sock = self.socket
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        if self.channel is not None:
+            self.channel.cut()
 
-    def write(self, data: bytes) -> None:
-        """Send bytes that are whole frames. Blocks while the broker does not read, except with TLS."""
-        queue = self.send_queue
-        if queue is not None:
-            queue.put(data)  # with TLS only stomp.py's own thread may touch the socket
-        else:
-            self.send(data)
+    def cleanup(self) -> None:
+        """Called by stomp.py as the reading thread ends."""
+        if self.channel is not None:
+            self.channel.close()
+
+    def _open_channel(self) -> Channel:
+        if self.channel is None:
+            raise NotConnectedException("not connected")
+        return self.channel
+
+    def _fail(self, reason: str, error: Exception | None = None) -> bytes:
+        self._link._end(reason, error)
+        return b""
+
+    def _sort(self, frames: list[Frame]) -> bytes:
+        rare = [frame for frame in frames if not frame.head.startswith(MESSAGE)]
+        if rare:
+            frames, rare = _until_error(frames)
+        if frames and self.running:
+            self._link._sink(frames)
+        return b"".join(frame.wire() for frame in rare) or _HEARTBEAT
 
 
 class _Events(stomp.ConnectionListener):  # type: ignore[misc]
@@ -108,12 +128,11 @@ class _Events(stomp.ConnectionListener):  # type: ignore[misc]
     def on_connected(self, frame: object) -> None:
         self._link._connected(dict(frame.headers))  # type: ignore[attr-defined]
 
-    def on_error(self, frame: object) -> None:
-        text = frame.headers.get("message") or _first_line(frame.body)  # type: ignore[attr-defined]
-        self._link.drop(f"the broker reported an error: {text}")
+    def on_receipt(self, frame: object) -> None:
+        self._link._receipt(frame.headers["receipt-id"])  # type: ignore[attr-defined]
 
-    def on_heartbeat_timeout(self) -> None:
-        self._link.drop("no heart-beat from the broker")
+    def on_error(self, frame: object) -> None:
+        self._link._error(frame.headers.get("message") or _first_line(frame.body))  # type: ignore[attr-defined]
 
 
 class Link:
@@ -121,6 +140,7 @@ class Link:
 
     `sink` is called on the link's reading thread with batches of MESSAGE frames in the order of the broker, and
     exactly once, last, with a `LinkLost` that says why it ended. An exception that `sink` raises ends the link.
+    Nothing after an ERROR frame is delivered. A link whose `connect` raised calls `sink` never.
     """
 
     def __init__(self, broker: Broker, sink: Sink) -> None:
@@ -131,88 +151,108 @@ class Link:
         """The broker's id of this connection (header `session` of CONNECTED)."""
         self._sink = sink
         self._reason = ""
+        self._cause: Exception | None = None
+        self._refused = False
         self._answered = threading.Event()
+        self._goodbye = uuid.uuid4().hex
         self._reader: threading.Thread | None = None
-        self._transport = _Transport(broker.host, broker.port, sink)
+        self._transport = _Transport(broker.host, broker.port, self)
         beat = int(broker.heartbeat * 1000)
         self._protocol = Protocol12(self._transport, (beat, beat), heart_beat_receive_scale=HEARTBEAT_SCALE)
         self._transport.set_listener("kalinka", _Events(self))
         self._transport.override_threading(self._start_reader)
 
     def connect(self) -> None:
-        """Connect and log in. Raises LinkRefused if the broker says no, LinkLost if it cannot be reached."""
-        try:
-            self._secure()
-            self._transport.start()
-            self._login()
-        except (OSError, StompException) as error:
-            self._transport.disconnect_socket()
-            raise LinkLost(f"{self.broker.name}: cannot connect to {self.broker.stomp}: {_words(error)}") from error
-        if not self._answered.wait(CONNECT_TIMEOUT):
-            self.drop("no answer to CONNECT")
-        if self.session:
-            return
-        if self._reason.startswith("the broker reported"):
-            raise LinkRefused(f"{self.broker.name}: {self._reason}")
-        raise LinkLost(f"{self.broker.name}: {self._reason or 'the broker closed the connection'}")
+        """Connect and log in. Raises LinkRefused if the broker says no, LinkLost if it cannot be reached.
 
-    def subscribe(self, destination: str, number: str, ack: str = "auto", headers: dict[str, str] | None = None) -> None:
+        Secrets and certificates are read afresh; what cannot be read is a LinkLost too, since it may be back soon.
+        """
+        broker = self.broker
+        try:
+            passcode = broker.passcode.read() if broker.passcode else None
+            if broker.secure:
+                self._transport.context = (broker.tls or Tls()).context()
+            self._transport.start()
+        except (OSError, ValueError) as error:
+            raise LinkLost(f"{broker.name}: cannot connect to {broker.stomp}: {_words(error)}") from error
+        if self._reason:
+            self._transport.cut()  # dropped while it was connecting
+        with contextlib.suppress(OSError, StompException):  # the reading thread finds out why
+            self._protocol.connect(broker.login, passcode, with_connect_command=True)
+        self._await_answer()
+
+    def subscribe(
+        self, destination: str, number: str, ack: str = "auto", headers: dict[str, str] | None = None
+    ) -> None:
         """Send SUBSCRIBE. A refusal comes as an ERROR frame, which ends the link. Raises LinkLost."""
         self._guarded(lambda: self._protocol.subscribe(destination, number, ack=ack, headers=headers))
 
     def write(self, data: bytes) -> None:
-        """Send whole frames with one system call. Raises LinkLost."""
-        self._guarded(lambda: self._transport.write(data))
+        """Send whole frames with one system call. Blocks while the broker does not read. Raises LinkLost."""
+        self._guarded(lambda: self._transport.send(data))
 
     def heard(self) -> None:
         """Count as a heart-beat from the broker: for a sink that holds the reading thread back on purpose."""
         self._transport.notify("heartbeat")
 
     def disconnect(self) -> None:
-        """Leave in order: DISCONNECT, wait for its receipt (5 seconds at most), close.
+        """Leave in order: DISCONNECT, wait for its receipt (5 seconds at most), close. Not from `sink`.
 
-        Everything that was written before has been taken by the broker when this returns in time.
+        Everything that was written before has been taken by the broker when `sink` hears "disconnected".
         """
+        timer = threading.Timer(DISCONNECT_TIMEOUT, self.drop, ["no receipt for DISCONNECT"])
+        timer.start()
         with contextlib.suppress(LinkLost):
-            self._guarded(lambda: self._protocol.disconnect(receipt=uuid.uuid4().hex))
-            self._join(DISCONNECT_TIMEOUT)
-        self.drop("disconnected")
-        self._join(DISCONNECT_TIMEOUT)
+            self._guarded(lambda: self._protocol.send_frame("DISCONNECT", {"receipt": self._goodbye}))
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join(2 * DISCONNECT_TIMEOUT)
+        timer.cancel()
 
     def drop(self, reason: str) -> None:
-        """End the link at once, from any thread; the first reason is the one that `sink` hears."""
-        self._reason = self._reason or reason
-        self._transport.disconnect_socket()
+        """End the link at once, from any thread; the first reason is the one that `sink` hears.
+
+        While `connect` still waits for TCP or TLS, it ends after that.
+        """
+        self._end(reason)
+
+    def _end(self, reason: str, cause: Exception | None = None) -> None:
+        if not self._reason:
+            self._reason, self._cause = reason, cause
+        self._transport.cut()
 
     def _guarded(self, send: Callable[[], None]) -> None:
         try:
             send()
-        except (OSError, StompException, AttributeError) as error:  # AttributeError: the socket went away in between
-            self.drop(f"cannot send: {_words(error)}")
-            raise LinkLost(f"{self.broker.name}: {self._reason}") from error
+        except (OSError, StompException) as error:
+            self._end(f"cannot send: {_words(error)}", error)
+            raise self._lost() from error
 
-    def _login(self) -> None:
-        broker = self.broker
-        passcode = broker.passcode.read() if broker.passcode else None
-        self._protocol.connect(broker.login, passcode, with_connect_command=True)
-
-    def _secure(self) -> None:
-        broker = self.broker
-        if not broker.secure:
+    def _await_answer(self) -> None:
+        if not self._answered.wait(CONNECT_TIMEOUT):
+            self._end("no answer to CONNECT")
+            self._answered.wait(CONNECT_TIMEOUT)  # by CONNECTED after all, or by the end of the reading thread
+        if self.session:
             return
-        tls = broker.tls
-        self._transport.set_ssl(
-            for_hosts=[(broker.host, broker.port)],
-            ca_certs=str(tls.ca) if tls and tls.ca else None,
-            cert_file=str(tls.cert) if tls and tls.cert else None,
-            key_file=str(tls.key) if tls and tls.key else None,
-            password=tls.key_password.read() if tls and tls.key_password else None,
-            verify=tls.verify if tls else True,
-        )
+        if self._refused:
+            raise LinkRefused(f"{self.broker.name}: {self._reason}")
+        raise self._lost()
+
+    def _lost(self) -> LinkLost:
+        lost = LinkLost(f"{self.broker.name}: {self._reason}")
+        lost.__cause__ = self._cause
+        return lost
 
     def _connected(self, headers: dict[str, str]) -> None:
         self.session = headers.get("session") or "-"
         self._answered.set()
+
+    def _receipt(self, number: str) -> None:
+        if number == self._goodbye:
+            self._end("disconnected")
+
+    def _error(self, text: str) -> None:
+        self._refused = not self.session
+        self._end(f"the broker reported an error: {text}")
 
     def _start_reader(self, loop: Callable[[], None]) -> threading.Thread:
         self._reader = threading.Thread(target=self._read, args=(loop,), name=f"link-{self.broker.name}", daemon=True)
@@ -220,24 +260,29 @@ class Link:
         return self._reader
 
     def _read(self, loop: Callable[[], None]) -> None:
-        loop()
-        failure = self._transport.failure
-        if isinstance(failure, FrameError):
-            self._reason = self._reason or str(failure)
-        elif failure is not None:
-            self._reason = self._reason or f"the reader failed: {failure!r}"
-        self._answered.set()
-        lost = LinkLost(f"{self.broker.name}: {self._reason or 'the broker closed the connection'}")
-        lost.__cause__ = failure
-        self._sink(lost)
+        try:
+            loop()
+        finally:
+            self._answered.set()
+            if self.session:
+                self._sink(self._lost())
 
-    def _join(self, timeout: float) -> None:
-        if self._reader is not None and self._reader is not threading.current_thread():
-            self._reader.join(timeout)
+
+def _until_error(frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
+    """Return the messages and the other frames, up to the first ERROR: what comes after it proves nothing any more."""
+    messages: list[Frame] = []
+    rare: list[Frame] = []
+    for frame in frames:
+        (messages if frame.head.startswith(MESSAGE) else rare).append(frame)
+        if frame.command == b"ERROR":
+            break
+    return messages, rare
 
 
 def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _first_line(body: object) -> str:
