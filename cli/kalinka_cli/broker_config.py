@@ -36,7 +36,3 @@ def broker_config(
     except LabError as error:
         raise typer.BadParameter(str(error), param_hint="--port") from None
     typer.echo(broker_xml(name, host, data, ports, device), nl=False)
-
-
-if __name__ == "__main__":
-    typer.run(broker_config)

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from kalinka_jms.lab.lab import Lab
     from kalinka_jms.lab.layout import Layout
 
-app = typer.Typer(
-    no_args_is_help=True, help="Real servers on this machine: ActiveMQ, Kafka and ZooKeeper as processes."
-)
+app = typer.Typer(no_args_is_help=True)
 
 Services = Annotated[list[str], typer.Argument(help="Names as `kalinka lab status` shows them, such as dev1.kafka.")]
 Profile = Annotated[
@@ -54,10 +52,9 @@ def up(profile: Profile = None, base_address: Base = None, port: PortItems = Non
 
     Example: kalinka lab up --profile full --base-address 127.0.44.20
     """
-    with _reported():
-        lab = _lab(profile, base_address, port)
-        lab.up()
-        typer.echo(f"up. The configuration for it is in {lab.config_path}", err=True)
+    lab = _lab(profile, base_address, port)
+    lab.up()
+    typer.echo(f"up. The configuration for it is in {lab.config_path}", err=True)
 
 
 @app.command()
@@ -66,8 +63,7 @@ def down(wipe: Annotated[bool, typer.Option(help="Delete the lab's data and logs
 
     Example: kalinka lab down --wipe
     """
-    with _reported():
-        _lab().down(wipe=wipe)
+    _lab().down(wipe=wipe)
 
 
 @app.command()
@@ -76,14 +72,13 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON docume
 
     Example: kalinka lab status --json | jq '.services[] | select(.state != "running")'
     """
-    with _reported():
-        lab = _lab()
-        if as_json:
-            typer.echo(json.dumps(lab.status_json(), indent=2))
-            return
-        for one in lab.status():
-            ports = ", ".join(f"{name} {number}" for name, number in one.ports.items())
-            typer.echo(f"{one.name:16} {one.state:9} {one.pid or '-':>8}  {one.host}  {ports}")
+    lab = _lab()
+    if as_json:
+        typer.echo(json.dumps(lab.status_json(), indent=2))
+        return
+    for one in lab.status():
+        ports = ", ".join(f"{name} {number}" for name, number in one.ports.items())
+        typer.echo(f"{one.name:16} {one.state:9} {one.pid or '-':>8}  {one.host}  {ports}")
 
 
 @app.command()
@@ -92,8 +87,7 @@ def config(profile: Profile = None, base_address: Base = None, port: PortItems =
 
     Example: kalinka lab config > kalinka.toml
     """
-    with _reported():
-        typer.echo(_lab(profile, base_address, port).config(), nl=False)
+    typer.echo(_lab(profile, base_address, port).config(), nl=False)
 
 
 @app.command()
@@ -102,8 +96,7 @@ def kill(services: Services) -> None:
 
     Example: kalinka lab kill dev2.activemq
     """
-    with _reported():
-        _lab_of(services).kill(services)
+    _lab_of(services).kill(services)
 
 
 @app.command()
@@ -112,8 +105,7 @@ def start(services: Services) -> None:
 
     Example: kalinka lab start dev2.activemq
     """
-    with _reported():
-        _lab_of(services).start(services)
+    _lab_of(services).start(services)
 
 
 @app.command()
@@ -122,8 +114,7 @@ def pause(services: Services) -> None:
 
     Example: kalinka lab pause dev1.zookeeper
     """
-    with _reported():
-        _lab_of(services).pause(services)
+    _lab_of(services).pause(services)
 
 
 @app.command()
@@ -132,8 +123,7 @@ def resume(services: Services) -> None:
 
     Example: kalinka lab resume dev1.zookeeper
     """
-    with _reported():
-        _lab_of(services).resume(services)
+    _lab_of(services).resume(services)
 
 
 @app.command()
@@ -142,8 +132,7 @@ def reset() -> None:
 
     Example: kalinka lab reset
     """
-    with _reported():
-        _lab().reset()
+    _lab().reset()
 
 
 @app.command()
@@ -158,14 +147,13 @@ def logs(
     """
     from kalinka_jms.lab import logs as printed
 
-    with _reported():
-        names = services or []
-        layout = _lab_of(names).layout
-        files = {layout.log(one): one.name for one in layout.services if not names or one.name in names}
-        for file, name in files.items():
-            _print(name, printed.tail(file, lines), len(files))
-        for file, line in printed.follow(list(files)) if follow else ():
-            _print(files[file], [line], len(files))
+    names = services or []
+    layout = _lab_of(names).layout
+    files = {layout.log(one): one.name for one in layout.services if not names or one.name in names}
+    for file, name in files.items():
+        _print(name, printed.tail(file, lines), len(files))
+    for file, line in printed.follow(list(files)) if follow else ():
+        _print(files[file], [line], len(files))
 
 
 def _print(name: str, lines: Sequence[str], of: int) -> None:
@@ -215,19 +203,3 @@ def _usage() -> Iterator[None]:
         yield
     except LabError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Errors that a user can cause: their text and exit code 3, never a traceback."""
-    from kalinka_jms.errors import LabError
-
-    try:
-        yield
-    except (LabError, OSError) as error:
-        typer.echo(f"kalinka lab: {error}", err=True)
-        raise typer.Exit(3) from None
-
-
-if __name__ == "__main__":
-    app()

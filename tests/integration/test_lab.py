@@ -31,7 +31,7 @@ def run(breakable: Lab, tmp_path: Path) -> Run:
     environment = {**os.environ, "KALINKA_LAB_STATE": str(breakable.layout.state)}
 
     def run(*words: str, fails: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "kalinka_cli.lab", *words]
+        command = [sys.executable, "-m", "kalinka_cli.main", "lab", *words]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == fails, done.stderr
         assert "Traceback" not in done.stderr

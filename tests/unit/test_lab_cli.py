@@ -13,6 +13,7 @@ from kalinka_cli.broker_config import broker_config
 from kalinka_cli.lab import app
 from typer.testing import CliRunner
 
+from kalinka_jms.errors import LabError
 from kalinka_jms.lab import toolchain
 
 runner = CliRunner()
@@ -63,15 +64,15 @@ def test_what_is_typed_wrong_is_a_matter_of_usage(words: list[str]) -> None:
 
 def test_what_does_not_run_cannot_be_killed() -> None:
     done = runner.invoke(app, ["kill", "dev1.kafka"])
-    assert done.exit_code == 3
-    assert "kalinka lab start dev1.kafka" in done.stderr
+    assert isinstance(done.exception, LabError)
+    assert "kalinka lab start dev1.kafka" in str(done.exception)
 
 
 def test_up_without_java_tells_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain, "_candidates", list)
     done = runner.invoke(app, ["up"])
-    assert done.exit_code == 3
-    assert toolchain.install_command() in done.stderr
+    assert isinstance(done.exception, LabError)
+    assert toolchain.install_command() in str(done.exception)
 
 
 def test_every_command_teaches_with_an_example() -> None:
