@@ -22,7 +22,7 @@ from kalinka_jms.lab.waiting import wait_until
 
 Say = Callable[[str], None]
 _START = 180.0  # seconds for a server until it answers; two busy cores need 40
-_STOP = 15.0  # seconds for a server to end by itself
+_STOP = 30.0  # seconds for a server to end by itself
 
 
 @dataclass(frozen=True, slots=True)

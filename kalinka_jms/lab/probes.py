@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from kalinka_jms.lab.layout import Service
 
-_PATIENCE = 2.0  # seconds for one answer: a server that needs longer is not ready
+_PATIENCE = 3.0  # seconds for one answer: a server that needs longer is not ready
 _STOMP_CONNECT = b"CONNECT\naccept-version:1.2\nhost:lab\n\n\0"
 _STOMP_DISCONNECT = b"DISCONNECT\n\n\0"
 _MQTT_DISCONNECT = b"\xe0\x00"
@@ -64,7 +64,7 @@ def kafka(address: str, port: int, node: int) -> bool:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    client = AdminClient({"bootstrap.servers": f"{address}:{port}", "log_level": 0, "socket.timeout.ms": 2000})
+    client = AdminClient({"bootstrap.servers": f"{address}:{port}", "log_level": 0})
     try:
         return node in client.list_topics(timeout=_PATIENCE).brokers
     except KafkaException:

@@ -66,7 +66,7 @@ def spawn(command: Sequence[str], directory: Path, log: Path) -> int:
             start_new_session=True,
         )
     _children.append(child)
-    wait_until(lambda: child.poll() is not None or any(pid == child.pid for pid, *_ in _labs()), 10)
+    wait_until(lambda: child.poll() is not None or any(pid == child.pid for pid, *_ in _labs()), 60)
     return child.pid
 
 

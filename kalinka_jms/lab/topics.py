@@ -28,7 +28,7 @@ def wanted() -> dict[str, dict[str, str]]:
     }
 
 
-def create(layout: Layout, patience: float = 60.0) -> None:
+def create(layout: Layout, patience: float = 120.0) -> None:
     """Create what is missing, and wait until every partition has its leader and all of its copies. Raises LabError."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
@@ -57,7 +57,12 @@ def _create_missing(client: AdminClient, replication: int) -> None:
 
 
 def _complete(client: AdminClient, replication: int) -> bool:
-    there = client.list_topics(timeout=10).topics
+    from confluent_kafka import KafkaException
+
+    try:
+        there = client.list_topics(timeout=10).topics
+    except KafkaException:
+        return False  # no answer yet: asked again until the patience ends
     partitions = [part for name in wanted() if name in there for part in there[name].partitions.values()]
     complete = all(part.leader >= 0 and len(part.isrs) == replication for part in partitions)
     return complete and len(partitions) == PARTITIONS * len(wanted())
