@@ -145,9 +145,10 @@ def parse_address(text: str) -> str:
     """An IPv4 address with room for two more after it; raises LabError."""
     try:
         address = ipaddress.IPv4Address(text)
-        return str(address + (len(NODES) - 1) and address)
+        _ = address + (len(NODES) - 1)
     except ValueError:
         raise LabError(f"address {text!r}: give the IPv4 address of dev1, such as {BASE_ADDRESS}") from None
+    return str(address)
 
 
 def parse_ports(items: list[str]) -> Ports:
