@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import Any
 
@@ -10,7 +9,10 @@ from kazoo.exceptions import CancelledError, KazooException
 from kazoo.recipe.lock import Lock
 
 from kalinka_jms.errors import RegistryError
-from kalinka_jms.zookeeper import Client
+from kalinka_jms.zookeeper import Client, unknown
+
+RESIGN = 5.0
+"""Seconds that ZooKeeper has to take a resignation; it takes it later too."""
 
 
 class Election:
@@ -24,6 +26,7 @@ class Election:
         self._lock = threading.Lock()
         self._place: Any = None
         self._ended = False
+        self._left = threading.Event()
 
     def win(self) -> str | None:
         """Wait until elected; the znode that exists as long as that lasts, or None after `end`.
@@ -44,12 +47,27 @@ class Election:
         return f"{self._path}/{place.node}"
 
     def resign(self) -> None:
-        """Leave the office or the queue; the next takes over at once."""
+        """Leave the office; the next takes over at once. While ZooKeeper is away, as soon as it is back."""
         with self._lock:
             place, self._place = self._place, None
-        if place is not None and place.is_acquired and self._client.connected:
-            with contextlib.suppress(KazooException):
-                place.release()
+        if place is None or not place.is_acquired:
+            return
+        self._left = threading.Event()
+        self._delete(f"{self._path}/{place.node}")
+        if self._client.connected:
+            self._left.wait(RESIGN)
+
+    def _delete(self, path: str) -> None:
+        """Not by kazoo's `release`, which waits as long as ZooKeeper is away: our next candidacy would stand behind
+        the place that we hold ourselves."""
+
+        def done(_: Any, error: KazooException | None) -> None:
+            if unknown(error):
+                self._delete(path)
+            else:
+                self._left.set()
+
+        self._client.ask(lambda kazoo: kazoo.delete_async(path), done, urgent=True)
 
     def end(self) -> None:
         """Stop waiting in `win`, now and for ever."""

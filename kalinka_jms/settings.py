@@ -158,6 +158,7 @@ class Registry(_Table):
     """`kalinka registry`: who listens where."""
 
     grace: Seconds = Field(default=10.0, description="seconds that what a lost broker held still counts")
+    resync: Seconds = Field(default=300.0, description="seconds between two reconciliations with a broker")
 
 
 class UpRoute(_Table):
