@@ -8,7 +8,7 @@ ARGS ?=
 export APT PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check format lab-up lab-down clean
+.PHONY: help install tools demo test bench check format lab-up lab-down clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,6 +29,9 @@ demo: tools ## See it work: devices on three brokers and Kafka, one moves, one p
 
 test: tools ## Run all tests, those on real servers included
 	@$(BIN)/pytest $(ARGS)
+
+bench: tools ## Measure both pipelines on the lab, beside what the libraries do alone
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 check: install ## Formatter, linter, strict type checker
 	@$(BIN)/ruff format --check .
