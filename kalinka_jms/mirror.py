@@ -11,7 +11,7 @@ from typing import Any
 
 from kazoo.exceptions import ConnectionClosedError, KazooException, NoNodeError
 
-from kalinka_jms.zookeeper import Client, State, unknown
+from kalinka_jms.zookeeper import Ensemble, State, unknown
 
 log = logging.getLogger("kalinka.registry")
 
@@ -31,7 +31,7 @@ class Mirror:
     afresh when it is back. A path that was dropped keeps its watch until that fires, and nothing happens then.
     """
 
-    def __init__(self, client: Client, on_read: Callable[[str, bytes | None], None]) -> None:
+    def __init__(self, client: Ensemble, on_read: Callable[[str, bytes | None], None]) -> None:
         self._client = client
         self._on_read = on_read
         self._lock = threading.Lock()

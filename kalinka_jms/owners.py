@@ -15,7 +15,7 @@ from kalinka_jms.entry import Entry
 from kalinka_jms.errors import RegistryError
 from kalinka_jms.mirror import Mirror
 from kalinka_jms.znodes import Znodes
-from kalinka_jms.zookeeper import Client
+from kalinka_jms.zookeeper import Ensemble
 
 log = logging.getLogger("kalinka.registry")
 
@@ -71,7 +71,7 @@ class Owners:
     `capacity` devices, the last used; pinned ones and those that are waited for are held besides.
     """
 
-    def __init__(self, client: Client, root: str, on_change: OnChange, capacity: int = CAPACITY) -> None:
+    def __init__(self, client: Ensemble, root: str, on_change: OnChange, capacity: int = CAPACITY) -> None:
         self._client = client
         self._znodes = Znodes(root)
         self._on_change = on_change

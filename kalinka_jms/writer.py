@@ -15,7 +15,7 @@ from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, N
 from kalinka_jms.entry import Entry, Part
 from kalinka_jms.errors import RegistryError
 from kalinka_jms.znodes import Znodes, unescape
-from kalinka_jms.zookeeper import Client, unknown
+from kalinka_jms.zookeeper import Ensemble, unknown
 
 log = logging.getLogger("kalinka.registry")
 
@@ -59,7 +59,7 @@ class Writer:
     """
 
     def __init__(
-        self, client: Client, root: str, broker: str, fence: str, on_failure: Callable[[RegistryError], None]
+        self, client: Ensemble, root: str, broker: str, fence: str, on_failure: Callable[[RegistryError], None]
     ) -> None:
         self._client = client
         self._znodes = Znodes(root)

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionClosedError, ConnectionLoss, KazooException, SessionExpiredError
@@ -33,6 +33,24 @@ ANSWER = 15.0
 
 State = Literal["CONNECTED", "SUSPENDED", "LOST"]
 Done = Callable[[Any, "KazooException | None"], None]
+
+
+class Ensemble(Protocol):
+    """ZooKeeper, as the registry asks it: `Client`, and the fake of it."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def listen(self, listener: Callable[[State], None]) -> Callable[[], None]: ...
+
+    def ask(self, request: Callable[[Any], Any], done: Done, urgent: bool = False) -> None: ...
+
+    def gather(
+        self,
+        requests: Sequence[Callable[[Any], Any]],
+        timeout: float = ANSWER,
+        tolerated: type[KazooException] | tuple[()] = (),
+    ) -> list[Any]: ...
 
 
 def connect(settings: Zookeeper, timeout: float | None = 15.0) -> Client:
