@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from stomp.utils import parse_frame
 
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost
-from kalinka_jms.frames import Frame
+from kalinka_jms.frames import Frame, encode
 from kalinka_jms.stomp import Link
 
 PATIENCE = 20.0
@@ -189,3 +190,16 @@ class ScriptedBroker:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
+
+
+def message(number: int, body: bytes = b"") -> bytes:
+    return encode("MESSAGE", [("message-id", str(number)), ("content-length", str(len(body)))], body) + b"\n"
+
+
+def ids(frames: list[Frame]) -> list[str | None]:
+    return [frame.header("message-id") for frame in frames]
+
+
+def reset(peer: Peer) -> None:
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.socket.close()
