@@ -218,6 +218,8 @@ class FakeBroker:
                 self._commit(session, session.transactions.pop(transaction or ""))
             case b"ABORT":
                 del session.transactions[transaction or ""]
+            case b"UNSUBSCRIBE":
+                session.topics.pop(frame.header("id") or "", None)
             case b"ACK":
                 self._acknowledge(session, frame.header("id") or "")
             case command:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import posixpath
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -50,10 +51,11 @@ class _Znode:
 
 @dataclass(slots=True)
 class FakeZooKeeper:
-    """The servers. All clients and their tests share one thread."""
+    """The servers. Answers come on the thread that calls `settle`; asking may be done on any."""
 
     znodes: dict[str, _Znode] = field(default_factory=dict)
     clients: list[FakeClient] = field(default_factory=list)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def client(self) -> FakeClient:
         """A new session, connected."""
@@ -140,7 +142,8 @@ class FakeClient:
 
     def ask(self, request: Callable[[Any], Any], done: Done, urgent: bool = False) -> None:
         """As `Client.ask`; answered by `FakeZooKeeper.settle`."""
-        (self._urgent if urgent else self._asked).append((request, done))
+        with self.server.lock:
+            (self._urgent if urgent else self._asked).append((request, done))
 
     def gather(
         self,
@@ -151,7 +154,8 @@ class FakeClient:
         """As `Client.gather`; answered at once."""
         if not self.connected:
             raise RegistryError(f"ZooKeeper did not answer within {timeout:g} s")
-        answers = [self._carry_out(request) for request in requests]
+        with self.server.lock:
+            answers = [self._carry_out(request) for request in requests]
         for _, error in answers:
             if error is not None and not isinstance(error, tolerated):
                 raise RegistryError(f"ZooKeeper refused: {error!r}")
@@ -159,12 +163,13 @@ class FakeClient:
 
     def answer(self) -> bool:
         """Answer what is asked now, in order; whether there was anything."""
-        asked = self._take() if self.connected else []
-        events, self._events = self._events, []
-        for request, done in asked:
-            done(*self._carry_out(request))
-        for event in events:
-            event()
+        with self.server.lock:
+            asked = self._take() if self.connected else []
+            events, self._events = self._events, []
+            for request, done in asked:
+                done(*self._carry_out(request))
+            for event in events:
+                event()
         return bool(asked or events)
 
     def lose(self) -> None:
