@@ -68,7 +68,7 @@ def load(path: Path | str) -> Settings:
 
 def notes(settings: Settings) -> tuple[Problem, ...]:
     """What is no mistake, but may not be meant."""
-    return route_check.notes(settings.routes.up)
+    return route_check.notes(settings.routes.up, settings.groups)
 
 
 def _table(path: Path) -> dict[str, Any]:

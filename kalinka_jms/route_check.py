@@ -24,13 +24,28 @@ def problems(up: Up, down: Down, groups: Sequence[str], dead: str) -> tuple[Prob
     return tuple(found)
 
 
-def notes(up: Sequence[UpRoute]) -> tuple[Problem, ...]:
-    """What may be meant, and may not: topics that two routes have, where neither is a special case of the other."""
-    return tuple(
-        Problem(f"routes.up[{j}].from", f'"{b.text}"', f"overlaps with routes.up[{i}]; what both match goes there")
-        for (i, a), (j, b) in combinations(enumerate(Template(route.from_) for route in up), 2)
-        if a.overlaps(b) and not a.contains(b) and not b.contains(a)
-    )
+def notes(up: Sequence[UpRoute], groups: Sequence[str]) -> tuple[Problem, ...]:
+    """What may be meant, and may not."""
+    return (*_overlaps(up), *(_same_hash(up) if len(groups) > 1 else ()))
+
+
+def _overlaps(up: Sequence[UpRoute]) -> Iterator[Problem]:
+    """Topics that two routes have, where neither is a special case of the other."""
+    for (i, a), (j, b) in combinations(enumerate(Template(route.from_) for route in up), 2):
+        if a.overlaps(b) and not a.contains(b) and not b.contains(a):
+            remedy = f"overlaps with routes.up[{i}]; what both match goes there"
+            yield Problem(f"routes.up[{j}].from", f'"{b.text}"', remedy)
+
+
+def _same_hash(up: Sequence[UpRoute]) -> Iterator[Problem]:
+    """Group and partition by one hash of one id: 2 groups and 12 partitions leave 6 of them empty in each topic."""
+    for number, route in enumerate(up):
+        if route.group_by == "source" and route.key == "{source}":
+            remedy = (
+                "is placed by the hash that chose its group: records may use only some of the topic's partitions; "
+                'a key such as "from {source}" uses all of them'
+            )
+            yield Problem(f"routes.up[{number}].key", f'"{route.key}"', remedy)
 
 
 def _each(up: Up, down: Down, groups: Sequence[str]) -> Iterator[Problem]:
@@ -49,6 +64,8 @@ def _up_mistakes(route: UpRoute) -> Iterator[tuple[str, str, str]]:
     known = _names(route.from_)
     if "group" in known:
         yield "from", route.from_, "should not have {group}: Kalinka chooses it"
+    if route.group_by == "source" and "source" not in known:
+        yield "from", route.from_, 'should have {source}, because group_by = "source"'
     topic = known | {"group"}
     yield from (("topic", route.topic, remedy) for remedy in _text(route.topic, topic, kafka=True))
     yield from (("key", route.key, remedy) for remedy in _text(route.key, known, kafka=False))

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import product
 from typing import Protocol
 
+from kalinka_jms import murmur2
 from kalinka_jms.errors import FrameError, RecordError
 from kalinka_jms.fields import is_kafka_topic
 from kalinka_jms.frames import unescape
@@ -83,7 +84,7 @@ class Uplinks:
     """The routes from MQTT to Kafka; the first that matches wins. May be shared by threads."""
 
     def __init__(self, routes: Sequence[UpRoute], groups: Sequence[str]) -> None:
-        self._routes = [(Template(r.from_), Template(r.topic, "."), Template(r.key), r.envelope) for r in routes]
+        self._routes = [(Template(r.from_), Template(r.topic, "."), Template(r.key), r) for r in routes]
         self._groups = tuple(groups)
         self._link = lru_cache(CACHED)(self._made)
         self._link_raw = lru_cache(CACHED)(self._made_raw)
@@ -102,19 +103,21 @@ class Uplinks:
     def _made(self, mqtt_topic: str) -> Uplink:
         if len(mqtt_topic.encode(errors="replace")) > MAX_DESTINATION:
             raise RecordError(f"the MQTT topic is longer than {MAX_DESTINATION} bytes")
-        for source, topic, key, envelope in self._routes:
+        for source, topic, key, route in self._routes:
             values = source.match(mqtt_topic)
             if values is not None:
-                return self._filled(mqtt_topic, values, topic, key, envelope)
+                return self._filled(mqtt_topic, values, topic, key, route)
         raise RecordError(f"no route for the MQTT topic {mqtt_topic[:SHOWN]!r}")
 
-    def _filled(self, mqtt_topic: str, values: dict[str, str], topic: Template, key: Template, envelope: str) -> Uplink:
+    def _filled(
+        self, mqtt_topic: str, values: dict[str, str], topic: Template, key: Template, route: UpRoute
+    ) -> Uplink:
         for name in ("source", "device"):
             if name in values:
                 _accept(name, values[name])
         filled = key.format(values)
         device, source = values.get("device", ""), values.get("source", "")
-        group = self._group(device or source or filled)
+        group = self._group(route.group_by, device, source, filled)
         headers = ((KALINKA_SOURCE, source.encode()), (MQTT_TOPIC, mqtt_topic.encode()))
         return Uplink(
             topic=_kafka_topic(topic, values | {"group": group}),
@@ -123,12 +126,18 @@ class Uplinks:
             source=source,
             group=group,
             headers=headers if source else headers[1:],
-            envelope=envelope,
+            envelope=route.envelope,
         )
 
-    def _group(self, id: str) -> str:
-        """A device keeps its group as long as the groups stay the same: crc32, which is the same everywhere."""
-        return self._groups[zlib.crc32(id.encode()) % len(self._groups)]
+    def _group(self, by: str, device: str, source: str, key: str) -> str:
+        """An id keeps its group as long as the groups stay the same.
+
+        By device: crc32, for with the hash that places the key a group would use only some of its partitions.
+        By source: the hash by which the Java kalinka chooses its topics.
+        """
+        if by == "source":
+            return self._groups[murmur2.place(source.encode(), len(self._groups))]
+        return self._groups[zlib.crc32((device or source or key).encode()) % len(self._groups)]
 
 
 class Downlinks:

@@ -170,6 +170,7 @@ class UpRoute(_Table):
     topic: str = Field(description='a template like "{group}.mqtt.mqtt"', min_length=1)
     key: str = Field(description='a template like "{device}"', min_length=1)
     envelope: Envelope = Field(default="plain", description='"plain" or "reference"')
+    group_by: Literal["device", "source"] = Field(default="device", description='"device" or "source"')
 
 
 class DownRoute(_Table):
@@ -214,14 +215,19 @@ class Settings(_Table):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """All groups of brokers, sorted."""
-        return tuple(sorted({broker.group for broker in self.brokers}))
+        """All groups of brokers, sorted; those that are numbers by their value."""
+        return _sorted({broker.group for broker in self.brokers})
 
     @property
     def served(self) -> tuple[str, ...]:
         """The groups that a `sub` of this configuration serves, sorted."""
-        return self.groups if self.sub.groups is None else tuple(sorted(set(self.sub.groups)))
+        return self.groups if self.sub.groups is None else _sorted(set(self.sub.groups))
 
     def kafka_settings(self) -> dict[str, str | int | float | bool]:
         """The librdkafka settings with every secret read afresh. Raises ValueError when one cannot be read."""
         return {key: value.read() if isinstance(value, Secret) else value for key, value in self.kafka.items()}
+
+
+def _sorted(groups: set[str]) -> tuple[str, ...]:
+    """Shorter ones first, so that "10" comes after "9": a hash of n groups then means the group of that number."""
+    return tuple(sorted(groups, key=lambda group: (len(group), group)))
