@@ -12,6 +12,7 @@ from kalinka_jms.names import refusal
 from kalinka_jms.routes import CACHED, KALINKA_SOURCE, MQTT_TOPIC, SHOWN, Headers, Uplink, original_topic
 
 __all__ = [
+    "DEFAULT_SOURCE",
     "ENVELOPE_BYTES",
     "KALINKA_HOPS",
     "KALINKA_ID",
@@ -25,6 +26,7 @@ __all__ = [
     "dead_letter",
     "dead_record",
     "from_record",
+    "reference_head",
     "to_record",
 ]
 
@@ -41,6 +43,9 @@ ENVELOPE_BYTES = 64
 RecordHeaders = list[tuple[str, bytes]]
 Record = tuple[str, bytes | None, bytes, RecordHeaders]
 """Kafka topic, key, value, headers."""
+
+DEFAULT_SOURCE = "kafka"
+"""The source of a record that names none: a plain producer sets only key and value."""
 
 _ORDINARY_QOS = b"1"
 _QOS = {b"0": 0, b"1": 1, b"2": 2}
@@ -62,7 +67,7 @@ def to_record(message: Message, uplink: Uplink, broker: str) -> Record:
     _add_rare(headers, message)
     if uplink.envelope == "plain":
         return uplink.topic, uplink.key, message.body, headers
-    return uplink.topic, uplink.key, _envelope(uplink.source) + message.body, headers
+    return uplink.topic, uplink.key, reference_head(uplink.source) + message.body, headers
 
 
 def dead_letter(message: Message, broker: str, queue: str, reason: str, topic: str) -> Record:
@@ -170,7 +175,8 @@ def _add_rare(headers: RecordHeaders, message: Headers) -> None:
 
 
 @lru_cache(CACHED)
-def _envelope(source: str) -> bytes:
+def reference_head(source: str) -> bytes:
+    """What stands before the payload in the envelope `reference`. Raises RecordError where the source is too long."""
     head = json.dumps({"srcId": source}, ensure_ascii=False).encode()
     if len(head) > ENVELOPE_BYTES:
         raise RecordError(f"the source does not fit into the {ENVELOPE_BYTES} bytes of the envelope")

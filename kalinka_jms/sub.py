@@ -29,7 +29,7 @@ from kalinka_jms.kafka import await_equal_partitions, consumer
 from kalinka_jms.outcomes import Books, identity
 from kalinka_jms.outlet import LinkDown, LinkUp, Outlet, Proofs
 from kalinka_jms.parked import parse_parked_key
-from kalinka_jms.records import from_record
+from kalinka_jms.records import DEFAULT_SOURCE, from_record
 from kalinka_jms.registry import Client, Owners
 from kalinka_jms.replays import Replays
 from kalinka_jms.routes import Downlinks, matches
@@ -53,9 +53,6 @@ DRAIN_TIMEOUT = 8.0
 STALL = 5.0
 """Seconds without a turn after which the process counts as stopped: what its links say is not believed any more. Less
 than Kafka's session timeout, after which another instance has its partitions."""
-
-DEFAULT_SOURCE = "kafka"
-"""The source of a record that names none: a plain producer sets only key and value."""
 
 
 @dataclass(frozen=True, slots=True)
