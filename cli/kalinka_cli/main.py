@@ -16,6 +16,7 @@ import typer
 from kalinka_cli.broker_config import broker_config
 from kalinka_cli.demo import demo
 from kalinka_cli.lab import app as lab_app
+from kalinka_cli.topics import app as topics_app
 from kalinka_jms import __version__
 from kalinka_jms.errors import ConfigError, KafkaError, KalinkaError, LabError, LinkError, RegistryError
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration.")
 app.add_typer(config_app, name="config")
 app.add_typer(lab_app, name="lab")
+app.add_typer(topics_app, name="topics")
 app.command("broker-config")(broker_config)
 app.command("demo")(demo)
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kalinka_jms.config import load
 from kalinka_jms.errors import LabError
 from kalinka_jms.lab import configuration, directory, jars, network, processes, topics
 from kalinka_jms.lab.layout import Kind, Layout, Service, default_layout, default_state
@@ -75,7 +76,7 @@ class Lab:
             self._continue(process for process in running.values() if process.paused)
             self._start(missing, runtimes)
             self._await(self.layout.services)
-            topics.create(self.layout)
+            topics.create(self.layout, load(self.config_path))
 
     def down(self, wipe: bool = False) -> None:
         """End every server of the lab, of whatever profile. Its data stays for the next `up`, unless `wipe`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kalinka_jms.config import load
-from kalinka_jms.lab import configuration, servers, topics
+from kalinka_jms.lab import configuration, servers
 from kalinka_jms.lab.jars import versions
 from kalinka_jms.lab.layout import Layout, Ports, Service
 from kalinka_jms.lab.servers import Runtime, broker_xml, prepare
@@ -106,12 +105,6 @@ def test_the_configuration_is_one_that_the_services_accept(tmp_path: Path, profi
     assert [broker.name for broker in settings.brokers] == ["dev1", "dev2", "dev3"]
     assert settings.kafka["bootstrap.servers"] == layout.bootstrap
     assert settings.zookeeper.hosts == layout.zookeeper
-
-
-def test_every_topic_of_the_routes_is_created() -> None:
-    routes = tomllib.loads(configuration.toml(Layout(Path("/x"))))["routes"]
-    named = {route["topic"] for route in routes["up"]} | {route["from"] for route in routes["down"]}
-    assert {name.replace("{group}", topics.GROUP) for name in named} <= set(topics.wanted())
 
 
 @pytest.fixture
