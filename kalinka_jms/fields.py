@@ -84,6 +84,15 @@ def _located(table: dict[str, ConfigValue], info: ValidationInfo) -> dict[str, C
 def split_address(url: str) -> SplitResult:
     """The parts of a STOMP address. Raises ValueError with what would be right."""
     right = "should look like stomp://host:61613, or stomps://host:61614 for TLS"
+    return _split(url, ("stomp", "stomps"), right)
+
+
+def split_mqtt(url: str) -> SplitResult:
+    """The parts of an MQTT address. Raises ValueError with what would be right."""
+    return _split(url, ("mqtt", "mqtts"), "should look like mqtt://host:1883, or mqtts://host:8883 for TLS")
+
+
+def _split(url: str, schemes: tuple[str, str], right: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -91,12 +100,7 @@ def split_address(url: str) -> SplitResult:
         raise ValueError(right) from None
     if "@" in parts.netloc:
         raise ValueError("should hold no login: use the keys login and passcode")
-    if (
-        parts.scheme not in ("stomp", "stomps")
-        or not parts.hostname
-        or not port
-        or any(url.count(sign) for sign in " ?#")
-    ):
+    if parts.scheme not in schemes or not parts.hostname or not port or any(url.count(sign) for sign in " ?#"):
         raise ValueError(right)
     if parts.path.strip("/"):
         raise ValueError(right)
@@ -125,7 +129,13 @@ def _stomp(url: str) -> str:
     return url
 
 
+def _mqtt(url: str) -> str:
+    split_mqtt(url)
+    return url
+
+
 Address = Annotated[str, AfterValidator(_stomp)]
+MqttAddress = Annotated[str, AfterValidator(_mqtt)]
 Queue = Annotated[str, AfterValidator(_queue)]
 KafkaTopic = Annotated[str, AfterValidator(_kafka_topic)]
 SecretValue = Annotated[Secret, PlainValidator(_secret)]

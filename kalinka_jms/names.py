@@ -5,6 +5,9 @@ from __future__ import annotations
 CANARY = "kalinka-canary"
 """The device that is never there: a send to it must be reported as undelivered."""
 
+PROBE = "kalinka-probe"
+"""The device and source of what a check of a running installation tries: nothing is ever delivered to it."""
+
 MAX_DESTINATION = 8000
 """Bytes a destination may have: a STOMP header beyond 10 KiB kills the link (tried: 10,200 pass, 10,300 do not)."""
 
@@ -53,4 +56,4 @@ def refusal(id: str | bytes) -> str | None:
         return "the id contains NUL"  # MQTT has none [MQTT-1.5.3-2], and STOMP ends its frames with it
     if text != text.strip() or text[0] < "!" or text[-1] < "!":
         return "the id begins or ends with a blank"
-    return "the id is reserved for Kalinka" if text == CANARY else None
+    return "the id is reserved for Kalinka" if text in (CANARY, PROBE) else None

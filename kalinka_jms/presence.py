@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kalinka_jms.names import PROBE
 from kalinka_jms.routes import Downlinks
 
 
@@ -15,6 +16,8 @@ class Presence:
     def __call__(self, filter: str) -> tuple[str, ...] | None:
         """The devices that a filter (JMS form) names; none if it takes devices' topics without naming anybody, and
         None if it has nothing to do with devices."""
+        if PROBE in filter.split("."):
+            return None  # somebody checks an installation
         devices = self._downlinks.devices(filter)
         if devices or any(overlaps(filter, topic) for topic in self._topics):
             return devices

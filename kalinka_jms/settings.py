@@ -19,6 +19,7 @@ from kalinka_jms.fields import (
     Interval,
     KafkaTable,
     KafkaTopic,
+    MqttAddress,
     PemFile,
     Queue,
     Seconds,
@@ -71,6 +72,11 @@ class Broker(_Table):
 
     name: str = Field(pattern=NAME, description='a name like "dev1" (letters, digits, . _ -; at most 64)')
     stomp: Address = Field(description='an address like "stomp://host:61613"')
+    mqtt: MqttAddress | None = Field(
+        default=None,
+        description='an address like "mqtt://host:1883": where devices connect; only `config check --connect` uses it, '
+        "and tries port 1883 of the STOMP host without it",
+    )
     group: str = Field(default="0", pattern=GROUP, description='a group like "0" (letters, digits, _ -; at most 32)')
     login: str | None = Field(default=None, min_length=1, description="a login")
     passcode: SecretValue | None = Field(default=None, description="a secret")

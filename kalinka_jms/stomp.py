@@ -149,6 +149,8 @@ class Link:
         """Unique for this connection; part of its echo topic and of the headers that its sends carry."""
         self.session = ""
         """The broker's id of this connection (header `session` of CONNECTED)."""
+        self.server = ""
+        """What the broker says it is (header `server` of CONNECTED), such as `ActiveMQ/6.3.1`."""
         self._sink = sink
         self._reason = ""
         self._cause: Exception | None = None
@@ -243,6 +245,7 @@ class Link:
         return lost
 
     def _connected(self, headers: dict[str, str]) -> None:
+        self.server = headers.get("server", "")
         self.session = headers.get("session") or "-"
         self._answered.set()
 

@@ -9,6 +9,7 @@ _BROKER = """\
 [[brokers]]
 name = "{name}"
 stomp = "stomp://{host}:{port}"
+mqtt = "mqtt://{host}:{mqtt}"                # where devices connect; for `kalinka config check --connect`
 group = "{group}"
 """
 _REST = """\
@@ -53,8 +54,10 @@ delivery = "broker"
 def toml(layout: Layout) -> str:
     """The TOML document; complete for all services."""
     brokers = "\n".join(
-        _BROKER.format(name=broker.node, host=broker.address, port=broker.ports["stomp"], group=GROUP)
-        for broker in layout.of("activemq")
+        _BROKER.format(
+            name=node.node, host=node.address, port=node.ports["stomp"], mqtt=node.ports["mqtt"], group=GROUP
+        )
+        for node in layout.of("activemq")
     )
     rest = _REST.format(kafka=layout.bootstrap, zookeeper=layout.zookeeper, group=GROUP)
     return f"{brokers}\n{rest}"

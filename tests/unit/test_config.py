@@ -103,6 +103,7 @@ heartbeat = "4"
 [[brokers]]
 name = "dev1"
 stomp = "stomp://user:hidden@127.0.33.20:1"
+mqtt = "stomp://127.0.33.20:1883"
 group = 0
 passcode = 4711
 [kafka]
@@ -136,6 +137,7 @@ prefetch = 7
         'brokers[1].heartbeat = "4": should be seconds, 0.1 to 600',
         'brokers[1].stmp: unknown key; did you mean "stomp"?',
         'brokers[2].stomp = "stomp://***@127.0.33.20:1": should hold no login: use the keys login and passcode',
+        'brokers[2].mqtt = "stomp://127.0.33.20:1883": should look like mqtt://host:1883, or mqtts://host:8883 for TLS',
         'brokers[2].group = 0: should be a group like "0" (letters, digits, _ -; at most 32)',
         'brokers[2].passcode = ***: should be a text, { env = "NAME" } or { file = "/path" }',
         f'kafka."sasl.password": the file {tmp_path}/nowhere cannot be read: No such file or directory',

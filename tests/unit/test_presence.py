@@ -44,7 +44,15 @@ def test_whoever_listens_in_the_place_of_the_canary_is_not_a_device() -> None:
 
 
 @pytest.mark.parametrize(
-    "filter", ["other.x", "mqtt.srv.mqtt.dev1.pub", "mqtt.srv.mqtt.dev1", "kalinka.echo.1", "mqtt.*.mqtt.dev1.sub.x"]
+    "filter",
+    [
+        "mqtt.*.mqtt.kalinka-probe.sub",
+        "other.x",
+        "mqtt.srv.mqtt.dev1.pub",
+        "mqtt.srv.mqtt.dev1",
+        "kalinka.echo.1",
+        "mqtt.*.mqtt.dev1.sub.x",
+    ],
 )
 def test_other_filters_have_nothing_to_do_with_devices(filter: str) -> None:
     assert presence(filter) is None

@@ -103,6 +103,7 @@ REFUSED = [
     ("dev1\u00a0", "the id begins or ends with a blank"),
     ("de\x00v", "the id contains NUL"),
     ("kalinka-canary", "the id is reserved for Kalinka"),
+    ("kalinka-probe", "the id is reserved for Kalinka"),
     *((f"de{sign}v", f'the id contains "{sign}"') for sign in ".,?*>#+/"),
 ]
 
