@@ -11,6 +11,7 @@ import threading
 import uuid
 from functools import partial
 
+from kalinka_jms.advisories import Filter
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.errors import RegistryError
 from kalinka_jms.presence import Presence
@@ -54,6 +55,12 @@ class Watch:
         """Devices that listen on the broker; 0 where another instance watches it."""
         term = self._term
         return len(term.roster) if term else 0
+
+    @property
+    def eavesdroppers(self) -> tuple[Filter, ...]:
+        """Subscriptions on the broker that take devices' topics and name nobody: they hide absence from it."""
+        term = self._term
+        return term.roster.eavesdroppers if term else ()
 
     def start(self) -> None:
         """Stand for election."""

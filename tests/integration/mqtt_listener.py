@@ -1,0 +1,73 @@
+"""A device that only listens: any filters, any kind of session, any way to leave. One socket, no thread."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+CONNACK, SUBACK, UNSUBACK = 0x20, 0x90, 0xB0
+
+
+class Listener:
+    """An MQTT 3.1.1 client. Every method returns when the broker has confirmed."""
+
+    def __init__(self, host: str, port: int, name: str, clean: bool = True) -> None:
+        self._socket = socket.create_connection((host, port), 10)
+        flags = 2 if clean else 0
+        self._send(0x10, _text("MQTT") + bytes((4, flags)) + struct.pack(">H", 0) + _text(name))
+        assert self._receive(CONNACK)[1] == 0
+
+    def subscribe(self, *filters: str, qos: int = 1) -> None:
+        for number, name in enumerate(filters, 1):
+            self._send(0x82, struct.pack(">H", number) + _text(name) + bytes((qos,)))
+        for _ in filters:
+            assert self._receive(SUBACK)[2] == qos
+
+    def unsubscribe(self, *filters: str) -> None:
+        for number, name in enumerate(filters, 1):
+            self._send(0xA2, struct.pack(">H", number) + _text(name))
+        for _ in filters:
+            self._receive(UNSUBACK)
+
+    def disconnect(self) -> None:
+        """Leave in order."""
+        self._send(0xE0, b"")
+        self._socket.close()
+
+    def cut(self) -> None:
+        """Close the socket without a word."""
+        self._socket.close()
+
+    def _send(self, kind: int, body: bytes) -> None:
+        length, size = b"", len(body)
+        while not length or size:
+            size, low = size >> 7, size & 127
+            length += bytes((low | (128 if size else 0),))
+        self._socket.sendall(bytes((kind,)) + length + body)
+
+    def _receive(self, kind: int) -> bytes:
+        """The body of the next packet of this kind; others are passed over."""
+        while True:
+            found, body = self._read(1)[0] & 0xF0, self._read(self._length())
+            if found == kind:
+                return body
+
+    def _length(self) -> int:
+        length, shift = 0, 0
+        while (byte := self._read(1)[0]) & 128:
+            length, shift = length | (byte & 127) << shift, shift + 7
+        return length | byte << shift
+
+    def _read(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = self._socket.recv(count - len(data))
+            if not more:
+                raise ConnectionError("the broker closed the connection")
+            data += more
+        return data
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return struct.pack(">H", len(data)) + data
