@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it: `kalinka --help` answers at
 
 from __future__ import annotations
 
+import io
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,9 @@ import typer
 
 from kalinka_cli.broker_config import broker_config
 from kalinka_cli.demo import demo
+from kalinka_cli.explain import explain
 from kalinka_cli.lab import app as lab_app
+from kalinka_cli.route import app as route_app
 from kalinka_cli.topics import app as topics_app
 from kalinka_jms import __version__
 from kalinka_jms.errors import ConfigError, KafkaError, KalinkaError, LabError, LinkError, RegistryError
@@ -39,6 +42,8 @@ app.add_typer(lab_app, name="lab")
 app.add_typer(topics_app, name="topics")
 app.command("broker-config")(broker_config)
 app.command("demo")(demo)
+app.command("explain")(explain)
+app.add_typer(route_app, name="route")
 
 
 class Level(StrEnum):
@@ -166,6 +171,8 @@ def _serve(config: Path, level: Level, *parts: str) -> None:
 
 def _called(called: typer.Typer) -> None:
     """What a user can cause ends with its text and a code, never with a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an id may hold what the terminal's character set has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         called()
     except ConfigError as error:
