@@ -7,16 +7,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from kalinka_jms.advisories import Filter, parse
-from kalinka_jms.config import Broker
 from kalinka_jms.errors import FrameError, LinkError, LinkLost, RegistryError
 from kalinka_jms.frames import Frame, encode
-from kalinka_jms.roster import Change, Presence, Roster
+from kalinka_jms.post import Post
+from kalinka_jms.roster import Change, Roster
 from kalinka_jms.sends import ECHO_TOPIC
-from kalinka_jms.stomp import Link, Sink
+from kalinka_jms.stomp import Link
 from kalinka_jms.writer import Writer
 
 log = logging.getLogger("kalinka.registry")
@@ -37,23 +36,8 @@ WINDOW = 200
 DRAIN = 10.0
 """Seconds that writes may take when the watcher leaves."""
 
-LinkMaker = Callable[[Broker, Sink], Link]
 WriterMaker = Callable[[Callable[[RegistryError], None]], Writer]
 """Makes the writer of this term, given what to call when nothing can be written any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """Who a watcher watches, and how: what stays the same from term to term."""
-
-    broker: Broker
-    presence: Presence
-    grace: float
-    """Seconds that a lost broker still counts."""
-    resync: float
-    """Seconds between reconciliations."""
-    link: LinkMaker
-    stopping: threading.Event
 
 
 class Term:
@@ -80,6 +64,11 @@ class Term:
         self.roster = Roster(post.broker.name, post.presence)
         self.settled = False
         """Whether the link stands and the roster is known to be true."""
+
+    @property
+    def pending(self) -> int:
+        """Devices whose change is not in the registry yet."""
+        return self._writer.pending
 
     def depose(self, error: RegistryError) -> None:
         """End the term, from any thread; `run` raises the error."""

@@ -14,11 +14,12 @@ from functools import partial
 from kalinka_jms.advisories import Filter
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.errors import RegistryError
+from kalinka_jms.post import LinkMaker, Post
 from kalinka_jms.presence import Presence
 from kalinka_jms.registry import Client, Election, Writer
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.stomp import Link
-from kalinka_jms.term import LinkMaker, Post, Term
+from kalinka_jms.term import Term
 from kalinka_jms.znodes import Znodes
 from kalinka_jms.zookeeper import State
 
@@ -55,6 +56,12 @@ class Watch:
         """Devices that listen on the broker; 0 where another instance watches it."""
         term = self._term
         return len(term.roster) if term else 0
+
+    @property
+    def pending(self) -> int:
+        """Devices whose change is not in the registry yet."""
+        term = self._term
+        return term.pending if term else 0
 
     @property
     def eavesdroppers(self) -> tuple[Filter, ...]:

@@ -14,10 +14,11 @@ from kalinka_jms import term as term_module
 from kalinka_jms.config import Broker
 from kalinka_jms.entry import Entry
 from kalinka_jms.errors import RegistryError
+from kalinka_jms.post import Post
 from kalinka_jms.presence import Presence
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.settings import DEFAULT_DOWN
-from kalinka_jms.term import Post, Term
+from kalinka_jms.term import Term
 from kalinka_jms.testing import FakeBroker, FakeBrokers
 from kalinka_jms.testing.wire import Message
 from kalinka_jms.testing.zookeeper import FakeClient, FakeZooKeeper
