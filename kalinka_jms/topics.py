@@ -26,6 +26,8 @@ class Topic:
     name: str
     purpose: Purpose
     group: str | None = None
+    written: bool = True
+    """Whether Kalinka writes to it: not to one that only others fill."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -39,18 +41,19 @@ def wanted(settings: Settings) -> tuple[Topic, ...]:
     Those of one group have equal numbers of partitions: a record is parked under the number of the partition it came
     from, and one number of all of them is one instance's.
     """
-    down = [
-        Topic(topic, "down", group)
-        for group in settings.groups
-        for topic in dict.fromkeys(_named(route.from_, group) for route in settings.routes.down)
-    ]
-    parked = [Topic(parked_topic(group), "parked", group) for group in settings.groups]
     up = [
         Topic(_named(route.topic, group), "up")
         for group in settings.groups
         for route in settings.routes.up
         if not _open(route.topic)
     ]
+    filled = {topic.name for topic in up} if len(settings.groups) == 1 else None  # else records move between groups
+    down = [
+        Topic(topic, "down", group, written=filled is None or topic in filled)
+        for group in settings.groups
+        for topic in dict.fromkeys(_named(route.from_, group) for route in settings.routes.down)
+    ]
+    parked = [Topic(parked_topic(group), "parked", group) for group in settings.groups]
     every = [*down, *parked, *up, Topic(settings.dead, "dead")]
     return tuple(
         {topic.name: topic for topic in reversed(every)}[name] for name in dict.fromkeys(t.name for t in every)

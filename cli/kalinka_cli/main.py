@@ -10,11 +10,12 @@ import io
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kalinka_cli.broker_config import broker_config
+from kalinka_cli.config import app as config_app
 from kalinka_cli.demo import demo
 from kalinka_cli.explain import explain
 from kalinka_cli.lab import app as lab_app
@@ -22,9 +23,6 @@ from kalinka_cli.route import app as route_app
 from kalinka_cli.topics import app as topics_app
 from kalinka_jms import __version__
 from kalinka_jms.errors import ConfigError, KafkaError, KalinkaError, LabError, LinkError, RegistryError
-
-if TYPE_CHECKING:
-    from kalinka_jms.config import Settings
 
 HELP = {"help_option_names": ["-h", "--help"]}
 FINDING, USAGE, UNREACHABLE = 1, 2, 3
@@ -36,7 +34,6 @@ app = typer.Typer(
     context_settings=HELP,
     help="A bridge between MQTT devices on standalone ActiveMQ brokers and Kafka.",
 )
-config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration.")
 app.add_typer(config_app, name="config")
 app.add_typer(lab_app, name="lab")
 app.add_typer(topics_app, name="topics")
@@ -57,7 +54,6 @@ class Level(StrEnum):
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The TOML file with the configuration.")]
 LogLevel = Annotated[Level, typer.Option("--log-level", case_sensitive=False, help="What is logged.")]
-Files = Annotated[list[Path], typer.Argument(help="TOML files.")]
 
 
 def _version(value: bool) -> None:
@@ -118,44 +114,6 @@ def run_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
     Example: kalinka run --config kalinka.toml
     """
     _serve(config, log_level, "pub", "sub", "registry")
-
-
-@config_app.command("check")
-def check(files: Files) -> None:
-    """Say every mistake in a configuration, all at once. Nothing is connected to.
-
-    Example: kalinka config check kalinka.toml
-    """
-    from kalinka_jms.config import load, notes
-
-    bad = False
-    for file in files:
-        try:
-            settings = load(file)
-        except ConfigError as error:
-            typer.echo(str(error), err=True)
-            bad = True
-            continue
-        for note in notes(settings):
-            typer.echo(f"{file}: note: {note}", err=True)
-        typer.echo(f"{file}: fine: {_summary(settings)}")
-    if bad:
-        raise typer.Exit(USAGE)
-
-
-def _summary(settings: Settings) -> str:
-    counts = {
-        "broker": len(settings.brokers),
-        "group": len(settings.groups),
-        "route up": len(settings.routes.up),
-        "route down": len(settings.routes.down),
-    }
-    return ", ".join(f"{number} {_plural(name, number)}" for name, number in counts.items())
-
-
-def _plural(name: str, number: int) -> str:
-    noun, _, rest = name.partition(" ")
-    return f"{noun}{'' if number == 1 else 's'} {rest}".strip()
 
 
 def _serve(config: Path, level: Level, *parts: str) -> None:
