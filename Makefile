@@ -33,10 +33,14 @@ test: tools ## Run all tests, those on real servers included
 bench: tools ## Measure both pipelines on the lab, beside what the libraries do alone
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-check: install ## Formatter, linter, strict type checker
+check: install ## Formatter, linter, strict type checker, generated pages
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy --strict
+	@$(BIN)/python -m kalinka_cli.reference --check
+
+docs: install ## Write the pages that are made from the code: configuration, commands
+	@$(BIN)/python -m kalinka_cli.reference
 
 format: install ## Format the code and fix what the linter can fix
 	@$(BIN)/ruff format .

@@ -26,24 +26,28 @@ TRANSACTION_TIMEOUT = 10.0
 
 _COMMON = {"client.id": "kalinka", "reconnect.backoff.max.ms": 1000, "topic.metadata.refresh.interval.ms": 30_000}
 
-_PRODUCER = _COMMON | {
+PRODUCER: dict[str, Any] = _COMMON | {
     "linger.ms": 1,  # a lone message goes out at once, a stream still makes batches
     "message.max.bytes": MAX_MESSAGE_BYTES,
     "partitioner": "murmur2_random",  # the Java client's: the same key reaches the same partition from everywhere
 }
+"""What producers have where the file says nothing."""
+
 _EXACT_PRODUCER = {
     "enable.idempotence": True,
     "acks": "all",
     # never give up on our own: with a limit, 160 records failed and 800 later ones were confirmed: a gap (tried)
     "message.timeout.ms": 0,
 }
-_CONSUMER = _COMMON | {
+CONSUMER: dict[str, Any] = _COMMON | {
     "auto.offset.reset": "earliest",
     "session.timeout.ms": 6000,  # the lowest that a broker's default allows
     "heartbeat.interval.ms": 2000,
     "fetch.wait.max.ms": 100,
     "queued.max.messages.kbytes": 16 * 1024,
 }
+"""What consumers have where the file says nothing."""
+
 _EXACT_CONSUMER = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -65,12 +69,12 @@ OWN_FAULT = frozenset(
 
 def producer(settings: Settings, **overrides: Any) -> Producer:
     """Return an idempotent producer that never gives up on a record. Raises ConfigError for a setting it refuses."""
-    return _make(Producer, settings, _PRODUCER, _EXACT_PRODUCER | overrides)
+    return _make(Producer, settings, PRODUCER, _EXACT_PRODUCER | overrides)
 
 
 def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
     """Return a consumer that commits nothing by itself. Raises ConfigError for a setting it refuses."""
-    return _make(Consumer, settings, _CONSUMER, _EXACT_CONSUMER | {"group.id": group} | overrides)
+    return _make(Consumer, settings, CONSUMER, _EXACT_CONSUMER | {"group.id": group} | overrides)
 
 
 def await_equal_partitions(client: Consumer, topics: Sequence[str], stop: threading.Event) -> None:
