@@ -15,7 +15,7 @@ from kazoo.exceptions import NoNodeError
 from mqtt_listener import Listener
 
 from kalinka_jms.advisories import Filter
-from kalinka_jms.config import Broker, Settings, load
+from kalinka_jms.config import Broker, Secret, Settings, ZookeeperAuth, load
 from kalinka_jms.entry import Entry, Part
 from kalinka_jms.errors import RegistryError
 from kalinka_jms.lab.instances import Instance, Instances
@@ -197,16 +197,15 @@ def test_a_persistent_session_that_is_away_is_not_replayed_as_listening(scene: S
 
 
 def test_a_takeover_on_the_same_broker_leaves_the_device_where_it_is(scene: Scene) -> None:
+    """For a moment nobody listens, between the end of the old connection and the new one's SUBSCRIBE."""
     scene.watch(0)
     scene.device("d", 0)
     scene.await_brokers("d", "dev1")
-    scene.changes.clear()
     before = scene.entry("d").parts[0].consumers
     scene.device("d", 0)
     assert wait_until(
         lambda: scene.brokers("d") == ("dev1",) and not before & scene.entry("d").parts[0].consumers, PATIENCE
     )
-    assert (scene.name("d"), ()) not in scene.changes
 
 
 def test_a_device_that_moves_is_newest_where_it_came_last(scene: Scene) -> None:
@@ -369,6 +368,18 @@ def expire(scene: Scene, watch: Watch) -> None:
     thief = KazooClient(scene.settings.zookeeper.hosts, client_id=kazoo.client_id, timeout=SESSION)
     thief.start()
     thief.stop()
+
+
+def test_what_was_written_with_a_login_is_for_that_login_only(scene: Scene) -> None:
+    auth = ZookeeperAuth(user="kalinka", password=Secret(plain=scene.run))
+    settings = scene.settings.zookeeper.model_copy(update={"auth": auth, "root": f"{scene.root}-private/devices"})
+    client = connect(settings)
+    try:
+        client.gather([lambda kazoo: kazoo.ensure_path_async(settings.root)])
+        with pytest.raises(RegistryError, match="NoAuth"):
+            scene.client.gather([lambda kazoo: kazoo.get_async(settings.root)])
+    finally:
+        client.stop()
 
 
 def test_a_broker_that_restarts_is_reconciled(breakable_scene: Scene) -> None:
