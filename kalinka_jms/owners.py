@@ -170,7 +170,7 @@ class Owners:
 
     def _read_broker(self, broker: str, data: bytes | None) -> None:
         with self._lock:
-            down = self._down | {broker} if _is_down(data) else self._down - {broker}
+            down = self._down | {broker} if is_down(data) else self._down - {broker}
             if down == self._down:
                 return
             self._down = down
@@ -205,7 +205,8 @@ def _entry(path: str, data: bytes | None) -> Entry | None:
         return None
 
 
-def _is_down(data: bytes | None) -> bool:
+def is_down(data: bytes | None) -> bool:
+    """Whether a broker's state, as its watcher wrote it, says that it does not count."""
     try:
         state: Any = json.loads(data or b"{}")
         return isinstance(state, dict) and state.get("state") == "down"

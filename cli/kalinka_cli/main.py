@@ -15,8 +15,10 @@ from typing import Annotated
 import typer
 
 from kalinka_cli.broker_config import broker_config
+from kalinka_cli.brokers import brokers
 from kalinka_cli.config import app as config_app
 from kalinka_cli.demo import demo
+from kalinka_cli.devices import devices
 from kalinka_cli.explain import explain
 from kalinka_cli.lab import app as lab_app
 from kalinka_cli.route import app as route_app
@@ -39,6 +41,8 @@ app.add_typer(lab_app, name="lab")
 app.add_typer(topics_app, name="topics")
 app.command("broker-config")(broker_config)
 app.command("demo")(demo)
+app.command("devices")(devices)
+app.command("brokers")(brokers)
 app.command("explain")(explain)
 app.add_typer(route_app, name="route")
 

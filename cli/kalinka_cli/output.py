@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -58,24 +58,42 @@ class Progress:
     """One line on standard error, written over and over; nothing where that is no terminal, or all goes quickly."""
 
     def __init__(self) -> None:
-        self._next = time.monotonic() + PATIENCE if sys.stderr.isatty() else float("inf")
+        self._text = ""
         self._width = 0
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        if sys.stderr.isatty():
+            self._thread.start()
 
     def tell(self, text: str) -> None:
         """What is being done now."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + BETWEEN
-            self._write(text)
+        self._text = text
 
     def clear(self) -> None:
-        """Take the line away."""
-        if self._width:
+        """Take the line away, for other output; it comes back with the next `tell`."""
+        with self._lock:
+            self._text = ""
             self._write("")
 
+    def end(self) -> None:
+        """Show nothing any more."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.clear()
+
+    def _run(self) -> None:
+        wait = PATIENCE
+        while not self._over.wait(wait):
+            wait = BETWEEN
+            with self._lock:
+                self._write(self._text)
+
     def _write(self, text: str) -> None:
-        sys.stderr.write(f"\r{text.ljust(self._width)}" + ("" if text else "\r"))
-        sys.stderr.flush()
+        if text or self._width:
+            sys.stderr.write(f"\r{text.ljust(self._width)}" + ("" if text else "\r"))
+            sys.stderr.flush()
         self._width = len(text)
 
 
@@ -86,4 +104,4 @@ def progress() -> Iterator[Progress]:
     try:
         yield shown
     finally:
-        shown.clear()
+        shown.end()
