@@ -1,7 +1,7 @@
 """An ActiveMQ broker in memory: as much of one as the pipelines can tell apart from a real one.
 
 Topics with wildcards, NoConsumer and consumer advisories, composite subscriptions whose parts keep their common order,
-STOMP transactions, queues with exclusive consumers. What it does follows what was seen on ActiveMQ Classic 6.3.1.
+STOMP transactions, queues with exclusive consumers and NACK. It does what was seen on ActiveMQ Classic 6.3.1.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from typing import Protocol
 
 from kalinka_jms.frames import Frame
 from kalinka_jms.testing.device import Consumer, FakeDevice
-from kalinka_jms.testing.queues import FakeQueue, QueueConsumer
+from kalinka_jms.testing.queues import DEAD_LETTERS, FORWARDS, FakeQueue, QueueConsumer
 from kalinka_jms.testing.wire import Message, any_overlap, properties
 
-FORWARDS = {"mqtt.*.mqtt.*.pub": "kalinka.mqtt.pub", "mqtt.*.sparkcluster.pub": "kalinka.sparkcluster.pub"}
-"""The composite topics with `forwardOnly` of the broker template: pattern → queue."""
-
 _CONSUMER, _NO_CONSUMER = "ActiveMQ.Advisory.Consumer.Topic.", "ActiveMQ.Advisory.NoConsumer.Topic."
-_PREFETCH = 1000  # ActiveMQ's default for queues
 
 
 class Client(Protocol):
@@ -220,8 +216,8 @@ class FakeBroker:
                 del session.transactions[transaction or ""]
             case b"UNSUBSCRIBE":
                 session.topics.pop(frame.header("id") or "", None)
-            case b"ACK":
-                self._acknowledge(session, frame.header("id") or "")
+            case b"ACK" | b"NACK":
+                self._settle(session, frame.header("id") or "", frame.command)
             case command:
                 session.client.end(f"the broker reported an error: Unknown STOMP action: {command.decode()}")
 
@@ -279,19 +275,21 @@ class FakeBroker:
                 session.client.hand(self._advisory(name, consumer.begun()).frame(number))
 
     def _join(self, session: _Session, name: str, number: str, headers: dict[str, str]) -> None:
-        prefetch = int(headers.get("activemq.prefetchSize", _PREFETCH))
+        prefetch = int(headers.get("activemq.prefetchSize", 1000))  # ActiveMQ's default for queues
         exclusive = headers.get("activemq.exclusive") == "true"
         queue = self.queues.setdefault(name, FakeQueue(name))
         consumer = QueueConsumer(session.client, number, prefetch, exclusive, session.client.hand)
         session.queues.append((queue, consumer))
         queue.join(consumer)
 
-    def _acknowledge(self, session: _Session, ack: str) -> None:
-        for queue, consumer in session.queues:
-            if ack in consumer.unacked:
-                queue.acknowledge(consumer, ack)
-                return
-        session.client.end(f"the broker reported an error: Unexpected ACK received for message-id [{ack}]")
+    def _settle(self, session: _Session, ack: str, command: bytes) -> None:
+        queue, consumer = next((pair for pair in session.queues if ack in pair[1].unacked), (None, None))
+        if queue is None or consumer is None:
+            session.client.end(f"the broker reported an error: Unexpected {command.decode()} for message-id [{ack}]")
+        elif command == b"ACK":
+            queue.acknowledge(consumer, ack)
+        else:
+            self._enqueue(DEAD_LETTERS, queue.reject(consumer, ack))
 
     def _forget(self, session: _Session) -> None:
         session.closed = True

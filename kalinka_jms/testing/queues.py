@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 from kalinka_jms.frames import Frame
 from kalinka_jms.testing.wire import Message
 
+FORWARDS = {"mqtt.*.mqtt.*.pub": "kalinka.mqtt.pub", "mqtt.*.sparkcluster.pub": "kalinka.sparkcluster.pub"}
+"""The composite topics with `forwardOnly` of the broker template: pattern → queue."""
+
+DEAD_LETTERS = "ActiveMQ.DLQ"
+"""The queue where the broker keeps what a consumer refused."""
+
 
 @dataclass(eq=False, slots=True)
 class QueueConsumer:
@@ -67,6 +73,12 @@ class FakeQueue:
             if id == ack:
                 break
         self.dispatch()
+
+    def reject(self, consumer: QueueConsumer, ack: str) -> Message:
+        """Take one message away from a consumer that refuses it; the others stay (seen on 6.3.1)."""
+        message = consumer.unacked.pop(ack)
+        self.dispatch()
+        return message
 
     def dispatch(self) -> None:
         """Hand out what waits, as far as the prefetches of those who may have it reach."""
