@@ -114,7 +114,7 @@ class FakeLink:
 class FakeBrokers:
     """Fake brokers by name; called like the class `Link`, it makes links to them.
 
-    `monkeypatch.setattr("kalinka_jms.pub.Link", brokers)` puts a pipeline upon fakes.
+    `monkeypatch.setattr("kalinka_jms.session.Link", brokers)` puts a pipeline upon fakes.
     """
 
     def __init__(self, *names: str) -> None:
