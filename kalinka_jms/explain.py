@@ -76,7 +76,8 @@ class Landing:
 class Down:
     """The route of a record to its device.
 
-    `listens` is the MQTT filter that the device usually subscribes to; `ack_timeout` in seconds.
+    `brokers` are those on which the instance that reads the topic reaches the device itself; `listens` is the filter to
+    which a device usually subscribes; `ack_timeout` in seconds.
     """
 
     route: int
@@ -219,12 +220,13 @@ class Explainer:
 
     def _down(self, command: Command, source: str, group: str, topic: str) -> Down:
         settings, (route, _) = self._settings, self._downlinks.route_for(command.topic)
+        reached = settings.served if group in settings.served else (group,)
         named = {"group": group, "device": command.device, "source": "+"}
         return Down(
             route=settings.routes.down.index(route),
             template=f"{route.from_} -> {route.to}",
             group=group,
-            brokers=tuple(broker.name for broker in settings.brokers if broker.group == group),
+            brokers=tuple(broker.name for broker in settings.brokers if broker.group in reached),
             device=command.device,
             source=source,
             id="<topic>/<partition>/<offset>" if command.id == f"{command.topic}/0/0" else command.id,

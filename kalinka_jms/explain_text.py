@@ -89,7 +89,7 @@ def _down(down: Down, record: Landing | None) -> Iterator[str]:
     yield _line("broker", f"the one where it listens, for example to {down.listens}: {' or '.join(down.brokers)}")
     yield _line("message", f"{down.topic}, at QoS {down.qos} or what it subscribed to, if that is less")
     yield _line("delivered", f'when {EVIDENCE[down.delivery]} (delivery = "{down.delivery}")')
-    yield _line("absent", f"parked in {down.parked}, {same}; replayed in order when it listens on any of these brokers")
+    yield _line("absent", f"parked in {down.parked}, {same}; replayed in order when it listens again")
     yield _line("unclear", f"where it listens, or its broker is away: parked after {down.ack_timeout:g} s")
 
 

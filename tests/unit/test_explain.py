@@ -47,7 +47,7 @@ def test_a_message_from_device_to_device(source: str, device: str, groups: str) 
     assert (way.down.group, way.down.parked) == (way.up.group, f"{way.up.group}.parked")
     assert way.down.topic == f"mqtt/{source}/mqtt/{device}/sub"
     assert way.down.listens == f"mqtt/+/mqtt/{device}/sub"
-    assert way.down.brokers == tuple(f"dev{n}" for n, group in enumerate(groups, 1) if group == way.up.group)
+    assert way.down.brokers == tuple(f"dev{n}" for n in range(1, len(groups) + 1))
     json.dumps(asdict(way))
 
 
@@ -198,8 +198,15 @@ def test_a_topic_that_no_down_route_reads(topic: str, then: str) -> None:
     assert way.refusal and (way.refusal.reason, way.refusal.then) == (f"no route for the Kafka topic {topic}", then)
 
 
+def test_brokers_of_groups_that_others_serve_are_reached_by_hand_over() -> None:
+    way = Explainer(configured("001", sub=Sub(groups=("0",)))).record("0.sparkcluster.mqtt", b"x")
+    assert way.down and way.down.brokers == ("dev1", "dev2")
+    assert way.notes == ("a device on a broker of another group is handed over through Kafka, at most 3 times",)
+
+
 def test_a_group_that_this_file_does_not_serve_is_noted() -> None:
     way = Explainer(configured("01", sub=Sub(groups=("0",)))).record("1.sparkcluster.mqtt", b"x")
+    assert way.down and way.down.brokers == ("dev2",)
     assert way.notes == (
         "`kalinka sub` with this file does not serve group 1: another one must",
         "a device on a broker of another group is handed over through Kafka, at most 3 times",

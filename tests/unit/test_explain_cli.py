@@ -38,7 +38,7 @@ device wolverine
   broker     the one where it listens, for example to mqtt/+/mqtt/wolverine/sub: dev1
   message    mqtt/beast/mqtt/wolverine/sub, at QoS 1 or what it subscribed to, if that is less
   delivered  when the broker took it and had a subscriber for it (delivery = "broker")
-  absent     parked in 0.parked, partition 8; replayed in order when it listens on any of these brokers
+  absent     parked in 0.parked, partition 8; replayed in order when it listens again
   unclear    where it listens, or its broker is away: parked after 10 s
 """
 

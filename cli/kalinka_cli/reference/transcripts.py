@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-OFFLINE = ("config-check", "explain", "route-try")
+OFFLINE = ("broker-config", "config-check", "explain", "lab-config", "route-try")
 """Names of the files whose commands are run in docs/transcripts, where their configurations are."""
 
 _CODE = "import sys; from kalinka_cli.main import main; sys.argv[0] = 'kalinka'; sys.exit(main())"
