@@ -1,6 +1,6 @@
 """Which instance of `kalinka pub` should be active on which broker: rendezvous hashing over those that stand by there.
 
-Only load depends on it, never exactness: while ZooKeeper is away every instance stays where it is.
+Only load depends on it, never exactness: whoever does not know stays where it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kalinka_jms.zookeeper import Client
 log = logging.getLogger("kalinka.pub")
 
 PERIOD = 2.0
-"""Seconds between looks. A change counts when two looks have shown it."""
+"""Seconds between looks, and for ZooKeeper to answer. A change counts when two looks have shown it."""
 
 
 class Members:
@@ -41,23 +41,34 @@ class Members:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="members", daemon=True)
         self.start = self._thread.start
+        self.join = self._thread.join
 
     def preferred(self, broker: str) -> bool:
         """False when another instance stands by at that broker and should be the active one."""
         return self._settled.get(broker, self.instance) == self.instance
 
     def stop(self) -> None:
+        """Look no more; `join` waits for the end of it. The znodes go with the session."""
         self._stop.set()
 
-    def _run(self) -> None:
-        while not self._stop.wait(PERIOD):
-            try:
-                self._look()
-            except RegistryError as error:
-                log.debug("where others stand by is not known: %s", error)
-                self._winners, self._settled = {}, {}
+    def look(self) -> None:
+        """Say and read once. What is not known now is not believed from an earlier look either."""
+        try:
+            winners = self._winners_now() if self._client.connected else {}
+        except RegistryError as error:
+            log.debug("where others stand by is not known: %s", error)
+            winners = {}
+        self._settled = {name: member for name, member in winners.items() if self._winners.get(name) == member}
+        self._winners = winners
 
-    def _look(self) -> None:
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(PERIOD):
+                self.look()
+        finally:  # were it to end by itself, an instance that is gone could be preferred for ever
+            self._settled = {}
+
+    def _winners_now(self) -> dict[str, str]:
         links = self._links()
         lists = self._client.gather([self._children(name) for name in links], PERIOD, NoNodeError)
         found = {name: list(children or ()) for name, children in zip(links, lists, strict=True)}
@@ -65,9 +76,7 @@ class Members:
         stale = [name for name, up in links.items() if not up and self.instance in found[name]]
         self._client.gather([self._create(name) for name in missing], PERIOD, NodeExistsError)
         self._client.gather([self._delete(name) for name in stale], PERIOD, NoNodeError)
-        winners = {name: winner(name, members) for name, members in found.items() if self.instance in members}
-        self._settled = {name: member for name, member in winners.items() if self._winners.get(name) == member}
-        self._winners = winners
+        return {name: winner(name, members) for name, members in found.items() if self.instance in members}
 
     def _path(self, broker: str) -> str:
         return f"{self._parent}/{escape(broker)}"

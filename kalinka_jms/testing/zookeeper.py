@@ -235,8 +235,9 @@ class _Kazoo:
     def exists_async(self, path: str, watch: Watcher | None = None) -> _Result:
         return _Result(lambda: self._server.get(path)[1], f"?{path}", watch)  # ?: the watch stays without a znode
 
-    def create_async(self, path: str, data: bytes = b"", *, ephemeral: bool = False) -> _Result:
-        return _Result(lambda: self._server.create(path, data, self._client if ephemeral else None))
+    def create_async(self, path: str, data: bytes = b"", *, ephemeral: bool = False, makepath: bool = False) -> _Result:
+        owner, parent = self._client if ephemeral else None, posixpath.dirname(path)
+        return _Result(lambda: (makepath and self._server.ensure(parent), self._server.create(path, data, owner))[1])
 
     def delete_async(self, path: str, version: int = -1) -> _Result:
         return _Result(lambda: self._server.delete(path, version))
