@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Protocol
 
 from kalinka_jms.config import Settings
+from kalinka_jms.errors import ConfigError, Problem
 from kalinka_jms.members import Members
 from kalinka_jms.pub import Pub
 from kalinka_jms.registry import Client, connect
@@ -66,6 +68,7 @@ class PubService:
         self._members.stop()
         self._pub.stop()
         self._pub.join()
+        self._members.join()
 
     def _preferred(self, broker: str) -> bool:
         return self._members.preferred(broker)
@@ -129,21 +132,27 @@ _MAKERS: dict[str, Callable[[Settings, Client], Service]] = {
 def run(settings: Settings, names: Sequence[str]) -> int:
     """Run the named services until SIGTERM or SIGINT; return the exit code (1 when a service failed by itself).
 
-    A second signal ends the process at once. Raises RegistryError or ValueError when ZooKeeper's settings are no good.
+    A second signal ends the process at once. Raises ConfigError or RegistryError when ZooKeeper's settings are no good.
     """
     stop = threading.Event()
     _on_signals(stop)
-    client = connect(settings.zookeeper, timeout=None)
-    services = [_MAKERS[name](settings, client) for name in SERVICES if name in names]
-    try:
+    with contextlib.ExitStack() as ends:  # the other way round, and all of them, whatever one of them raises
+        ends.callback(log.info, "stopped")
+        client = _connected(settings)
+        ends.callback(client.stop)
+        services = [_MAKERS[name](settings, client) for name in SERVICES if name in names]
         for service in services:
             service.start()
+            ends.callback(service.stop)
         return _watch(services, stop)
-    finally:
-        for service in reversed(services):
-            service.stop()
-        client.stop()
-        log.info("stopped")
+
+
+def _connected(settings: Settings) -> Client:
+    """A session with ZooKeeper that comes up in the background."""
+    try:
+        return connect(settings.zookeeper, timeout=None)
+    except ValueError as error:
+        raise ConfigError("[zookeeper]", (Problem("zookeeper", "", str(error)),)) from error
 
 
 def _watch(services: Sequence[Service], stop: threading.Event) -> int:

@@ -1,0 +1,187 @@
+"""Start order, stop order, signals, and the end of a service that fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from uplink import Uplink
+
+from kalinka_jms import service
+from kalinka_jms.config import Settings
+from kalinka_jms.errors import ConfigError
+from kalinka_jms.service import SERVICES, PubService, run
+from kalinka_jms.testing.zookeeper import FakeZooKeeper
+
+PATIENCE = 20.0
+
+
+class Fake:
+    """A service that notes what is done to it."""
+
+    def __init__(self, name: str, events: list[str]) -> None:
+        self.name = name
+        self.is_ready = False
+        self.failed = False
+        self.on_start: Any = lambda: None
+        self.on_stop: Any = lambda: None
+        self._events = events
+
+    def start(self) -> None:
+        self._events.append(f"start {self.name}")
+        self.on_start()
+
+    def stop(self) -> None:
+        self._events.append(f"stop {self.name}")
+        self.on_stop()
+
+
+class Host:
+    """What `run` finds: fake services, and a session with ZooKeeper that notes its end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.services = {name: Fake(name, self.events) for name in SERVICES}
+        makers = {name: lambda *_, fake=fake: fake for name, fake in self.services.items()}
+        monkeypatch.setattr(service, "_MAKERS", makers)
+        monkeypatch.setattr(service, "connect", lambda *_, **__: self)
+        monkeypatch.setattr(service, "LOOK", 0.005)
+        self.settings: Settings = Uplink().settings
+
+    def stop(self) -> None:
+        self.events.append("stop ZooKeeper")
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield Host(monkeypatch)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def raise_soon(number: signal.Signals) -> None:
+    threading.Timer(0.02, os.kill, [os.getpid(), number]).start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_services_start_in_order_and_stop_the_other_way_round(host: Host, number: signal.Signals) -> None:
+    host.services["pub"].on_start = lambda: raise_soon(number)
+    assert run(host.settings, ["pub", "sub", "registry"]) == 0
+    starts = [f"start {name}" for name in ("registry", "sub", "pub")]
+    stops = [f"stop {name}" for name in ("pub", "sub", "registry", "ZooKeeper")]
+    assert host.events == starts + stops
+
+
+def test_only_what_is_named_runs(host: Host) -> None:
+    host.services["sub"].on_start = lambda: raise_soon(signal.SIGTERM)
+    assert run(host.settings, ["sub"]) == 0
+    assert host.events == ["start sub", "stop sub", "stop ZooKeeper"]
+
+
+def test_a_service_that_fails_ends_them_all_with_a_code(host: Host) -> None:
+    host.services["sub"].on_start = lambda: setattr(host.services["sub"], "failed", True)
+    assert run(host.settings, SERVICES) == 1
+    assert host.events[-4:] == ["stop pub", "stop sub", "stop registry", "stop ZooKeeper"]
+
+
+def test_what_was_not_started_is_not_stopped(host: Host) -> None:
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
+
+    host.services["sub"].on_start = refuse
+    with pytest.raises(RuntimeError):
+        run(host.settings, SERVICES)
+    assert host.events == ["start registry", "start sub", "stop registry", "stop ZooKeeper"]
+
+
+def test_one_that_cannot_stop_leaves_the_others_their_end(host: Host) -> None:
+    def refuse() -> None:
+        raise ValueError("stuck")
+
+    host.services["pub"].on_stop = refuse
+    host.services["pub"].on_start = lambda: raise_soon(signal.SIGTERM)
+    with pytest.raises(ValueError, match="stuck"):
+        run(host.settings, SERVICES)
+    assert host.events[-3:] == ["stop sub", "stop registry", "stop ZooKeeper"]
+
+
+def test_ready_is_told_once_for_each(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "kalinka")
+
+    def ready() -> list[str]:
+        return [vars(record)["service"] for record in caplog.records if record.message == "ready"]
+
+    def end_when_all_are_ready() -> None:
+        pause = threading.Event()
+        while len(ready()) < len(SERVICES):
+            pause.wait(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for fake in host.services.values():
+        fake.is_ready = True
+    host.services["pub"].on_start = threading.Thread(target=end_when_all_are_ready, daemon=True).start
+    assert run(host.settings, SERVICES) == 0
+    assert sorted(ready()) == sorted(SERVICES)
+
+
+def test_a_secret_of_zookeeper_that_cannot_be_read_is_a_mistake_in_the_configuration(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object, **__: object) -> None:
+        raise ValueError("the file /run/secret does not exist")
+
+    monkeypatch.setattr(service, "connect", unreadable)
+    with pytest.raises(ConfigError, match="/run/secret"):
+        run(host.settings, SERVICES)
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    program = """
+import os, signal, threading
+from kalinka_jms import service
+stop = threading.Event()
+service._on_signals(stop)
+os.kill(os.getpid(), signal.SIGTERM)
+stop.wait(10)
+print("draining", flush=True)
+os.kill(os.getpid(), signal.SIGTERM)
+threading.Event().wait(10)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=PATIENCE, check=False)
+    assert ended.stdout == b"draining\n"
+    assert ended.returncode == -signal.SIGTERM
+
+
+def test_pub_says_in_zookeeper_where_it_stands_by_and_leaves_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kalinka_jms import members
+
+    monkeypatch.setattr(members, "PERIOD", 0.005)
+    zookeeper = FakeZooKeeper()
+    zookeeper.ensure("/kalinka/devices")
+    with Uplink() as up:
+        client: Any = zookeeper.client()
+        pub = PubService(up.settings, client)
+        assert not pub.is_ready
+        pub.start()
+        up.wait(lambda: pub.is_ready)
+        up.wait(lambda: "/kalinka/pub/dev1" in zookeeper.znodes and len(zookeeper.children("/kalinka/pub/dev1")) == 1)
+        sent = up.publish(100)
+        up.finish()
+        pub.stop()
+        assert not pub.failed
+        assert up.values() == sent
+        assert not pub._members._thread.is_alive()
+
+
+def test_pub_that_fails_says_so() -> None:
+    with Uplink() as up:
+        pub = PubService(up.settings, FakeZooKeeper().client())  # type: ignore[arg-type]
+        pub._pub._brokers[0].failure = ZeroDivisionError()
+        assert pub.failed
