@@ -1,7 +1,7 @@
 """Makes outcomes final in Kafka: records for the parked, dead and other groups' topics together with the offsets.
 
-One thread, one batch at a time. A batch with records is a transaction that the offsets belong to, so an instance that
-was replaced meanwhile cannot park anything: its transaction fails (tried). A batch of offsets alone is a plain commit.
+One thread, one batch at a time. A batch is a transaction that the offsets belong to, so an instance that was replaced
+meanwhile cannot park anything: its transaction fails (tried). Offsets alone need none: `sub` commits them itself.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as KafkaCode
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError
@@ -59,9 +59,8 @@ class Batch:
 class Commits:
     """The thread that commits; `post` gets each batch back, with `committed` saying what came of it."""
 
-    def __init__(self, settings: Settings, consumer: Consumer, post: Callable[[Batch], None]) -> None:
+    def __init__(self, settings: Settings, post: Callable[[Batch], None]) -> None:
         self._settings = settings
-        self._consumer = consumer
         self._post = post
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -87,7 +86,7 @@ class Commits:
     def _commit(self, batch: Batch) -> bool:
         while True:
             try:
-                self._transaction(batch) if batch.writes else self._offsets(batch)
+                self._transaction(batch)
                 return True
             except (BufferError, ValueError, ConfigError) as error:  # the last two: a secret that cannot be read now
                 log.warning("cannot commit, trying again", extra={"reason": str(error)})
@@ -103,10 +102,6 @@ class Commits:
                 log.warning("Kafka did not commit, trying again", extra={"reason": code.str()})
                 if self._stop.wait(PAUSE):
                     return False
-
-    def _offsets(self, batch: Batch) -> None:
-        if batch.offsets:
-            self._consumer.commit(offsets=batch.positions(), asynchronous=False)
 
     def _transaction(self, batch: Batch) -> None:
         producer = self._open()

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from kalinka_jms.backlog import Backlog, Indexed, Loaded
-from kalinka_jms.commits import Batch, Commits
+from kalinka_jms.commits import REPLACED, Batch, Commits
 from kalinka_jms.config import Settings
 from kalinka_jms.dispatch import Dispatcher
 from kalinka_jms.entry import Entry
@@ -80,6 +80,8 @@ class Sub:
         """What ended the thread, if it was not `stop`."""
         self._shares: dict[tuple[str, int], Share] = {}
         self._batch: Batch | None = None
+        self._giving_up = False
+        self._forgotten = 0  # answers to commits that nobody waits for any more
         self._committed_at = self._turned_at = self._ticked_at = time.monotonic()
         self._full_since: float | None = None
         self._joined = False
@@ -94,8 +96,8 @@ class Sub:
         presence = self._downlinks.presence_topics
         self._outlets = {broker.name: Outlet(broker, presence, post) for broker in brokers}
         self._owners = Owners(client, settings.zookeeper.root, lambda *change: post(OwnerChanged(*change)))
-        self._consumer: Consumer = consumer(settings, settings.sub.consumer_group)
-        self._commits = Commits(settings, self._consumer, post)
+        self._consumer: Consumer = consumer(settings, settings.sub.consumer_group, on_commit=self._offsets_committed)
+        self._commits = Commits(settings, post)
         self._backlog = Backlog(settings, parked_topic, post)
         self.books = Books(settings.dead, parked_topic)
         canaries = [send_prefix(canary, 0) for canary in self._downlinks.canaries]
@@ -377,7 +379,33 @@ class Sub:
             batch.metadata = self._consumer.consumer_group_metadata()
             self._committed_at = now
             self._batch = batch
-            self._commits.submit(batch)
+            self._commits.submit(batch) if batch.writes else self._commit_offsets(batch)
+
+    def _commit_offsets(self, batch: Batch) -> None:
+        """Offsets alone are committed by the consumer itself, and only this thread may use it: confluent-kafka 2.16
+        holds others back for as long as this one polls (tried: a commit never happened). The answer comes in a poll;
+        while partitions are given up there is none, and it is waited for."""
+        commit, offsets = self._consumer.commit, batch.positions()
+        try:
+            answer = commit(offsets=offsets, asynchronous=False) if self._giving_up else commit(offsets=offsets)
+        except KafkaException as error:
+            self._offsets_committed(error.args[0], [])
+        else:
+            if answer is not None:
+                self._offsets_committed(None, answer)
+
+    def _offsets_committed(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
+        if self._forgotten:  # an answer that was not waited for
+            self._forgotten -= 1
+            return
+        batch = self._batch
+        if batch is None or batch.writes:
+            return
+        error = error or next((partition.error for partition in partitions if partition.error is not None), None)
+        if error is not None and error.code() not in REPLACED:
+            log.warning("Kafka did not commit, trying again", extra={"reason": error.str()})
+        batch.committed = error is None
+        self._done(batch, time.monotonic())
 
     def _done(self, batch: Batch, now: float) -> None:
         self._batch = None
@@ -449,6 +477,18 @@ class Sub:
 
     def _give_up(self, shares: list[Share]) -> None:
         """Finish what is in flight, commit it, and let go."""
+        if self._batch is not None and not self._batch.writes:
+            self._batch, self._forgotten = None, self._forgotten + 1  # it is committed again
+        self._giving_up = True
+        try:
+            self._finish(shares)
+        finally:
+            self._giving_up = False
+        for share in shares:
+            self._close(share)
+        self._turned_at = time.monotonic()  # it was waiting, not stopped
+
+    def _finish(self, shares: list[Share]) -> None:
         for share in shares:
             share.closing = True
         deadline = time.monotonic() + DRAIN_TIMEOUT
@@ -458,9 +498,6 @@ class Sub:
                 self._handle(self._mailbox.get(timeout=0.05), time.monotonic())
             except queue.Empty:
                 continue
-        for share in shares:
-            self._close(share)
-        self._turned_at = time.monotonic()  # it was waiting, not stopped
 
     def _unfinished(self, shares: list[Share]) -> bool:
         return self._batch is not None or any(share.writes or any(share.positions()) for share in shares)

@@ -39,6 +39,7 @@ class FakeConsumer:
         self._positions: dict[Place, int] = {}
         self._paused: set[Place] = set()
         self._ended: set[Place] = set()  # where the end was told
+        self._answers: list[tuple[KafkaError | None, list[TopicPartition]]] = []  # to asynchronous commits
 
     def subscribe(self, topics: list[str], **callbacks: OnChange | None) -> None:
         """Join the group; `on_assign`, `on_revoke` and `on_lost` are called from `poll` and `consume`."""
@@ -67,6 +68,7 @@ class FakeConsumer:
         """Return up to that many records, waiting up to `timeout` seconds for a first one."""
         if self.closed:
             raise RuntimeError("Consumer closed")
+        self._tell()
         self._follow()
         with self.kafka.lock:
             if not (batch := self._fetch(num_messages)) and timeout:
@@ -74,6 +76,12 @@ class FakeConsumer:
                 batch = [] if self._must_follow() else self._fetch(num_messages)
         self._follow()
         return batch
+
+    def _tell(self) -> None:
+        """Tell what became of asynchronous commits."""
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            self._config.get("on_commit", lambda *_: None)(*answer)
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Read exactly these, each from its offset; without one, from what is committed."""
@@ -136,13 +144,20 @@ class FakeConsumer:
         offsets: list[TopicPartition] | None = None,
         asynchronous: bool = True,
     ) -> list[TopicPartition] | None:
-        """Commit the offsets. Raises KafkaException when the group has gone on without it."""
+        """Commit the offsets. Raises KafkaException when the group has gone on without it; asynchronously the answer is
+        told to the setting `on_commit` in the next `poll` or `consume`."""
         if message is not None:
             offsets = [TopicPartition(message.topic() or "", message.partition() or 0, (message.offset() or 0) + 1)]
+        error = None
         with self.kafka.lock:
             if self.topics and not self.consumer_group_metadata().current:
-                raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
-            self._group.commit(offsets or [])
+                error = KafkaError(KafkaError.ILLEGAL_GENERATION)
+            else:
+                self._group.commit(offsets or [])
+        if asynchronous:
+            self._answers.append((error, offsets or []))
+        elif error is not None:
+            raise KafkaException(error)
         return None if asynchronous else offsets
 
     def committed(self, partitions: Iterable[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
