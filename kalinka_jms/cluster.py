@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as KafkaCode
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from kalinka_jms.config import Settings
@@ -34,6 +34,10 @@ _REFUSED = frozenset(
         KafkaCode.CLUSTER_AUTHORIZATION_FAILED,
     )
 )
+
+
+Place = tuple[str, int]
+"""A topic and a partition of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,29 @@ class Cluster:
             raise
         members = tuple(_member(member) for member in found.members)
         return GroupState(found.state.name.lower(), members, _operations(found))
+
+    def spans(self, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+        """The first offset of each partition of these topics, and the one after its last committed record."""
+        look = self.look(topics)
+        if missing := [name for name in topics if name not in look.topics]:
+            raise KafkaError(
+                f"Kafka at {self._where} has no topic {', '.join(missing)}: kalinka topics create makes it"
+            )
+        places = [(name, number) for name, topic in look.topics.items() for number in range(topic.partitions)]
+        first = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        last = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {place: (first[place], last[place]) for place in places}
+
+    def _offsets(self, places: Sequence[Place], spec: OffsetSpec) -> dict[Place, int]:
+        asked = self._admin.list_offsets(
+            {TopicPartition(*place): spec for place in places},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout,
+        )
+        try:
+            return {(where.topic, where.partition): answer.result().offset for where, answer in asked.items()}
+        except KafkaException as error:
+            raise self._error(error) from error
 
     def create(self, name: str, partitions: int, replication: int, settings: Mapping[str, str]) -> bool:
         """Create a topic; False if somebody else did in the meantime."""

@@ -22,6 +22,7 @@ from kalinka_cli.devices import devices
 from kalinka_cli.explain import explain
 from kalinka_cli.lab import app as lab_app
 from kalinka_cli.route import app as route_app
+from kalinka_cli.send import send
 from kalinka_cli.topics import app as topics_app
 from kalinka_jms import __version__
 from kalinka_jms.errors import ConfigError, KafkaError, KalinkaError, LabError, LinkError, RegistryError
@@ -43,6 +44,7 @@ app.command("broker-config")(broker_config)
 app.command("demo")(demo)
 app.command("devices")(devices)
 app.command("brokers")(brokers)
+app.command("send")(send)
 app.command("explain")(explain)
 app.add_typer(route_app, name="route")
 
