@@ -63,3 +63,9 @@ def _taken(message: Any, left: dict[Place, int]) -> Iterator[Any]:
         yield message
     if message.offset() >= (end if error is not None else end - 1):
         del left[place]
+
+
+def newest(spans: Spans, limit: int) -> dict[Place, tuple[int, int]]:
+    """The last `limit` offsets of the spans together, an equal share of each; all of them where `limit` is 0."""
+    share = -(-limit // len(spans)) if limit and spans else 0
+    return {place: (max(start, end - share) if share else start, end) for place, (start, end) in spans.items()}

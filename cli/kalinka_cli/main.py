@@ -21,6 +21,7 @@ from kalinka_cli.demo import demo
 from kalinka_cli.devices import devices
 from kalinka_cli.explain import explain
 from kalinka_cli.lab import app as lab_app
+from kalinka_cli.leftovers import dead, parked
 from kalinka_cli.route import app as route_app
 from kalinka_cli.send import send
 from kalinka_cli.topics import app as topics_app
@@ -45,6 +46,8 @@ app.command("demo")(demo)
 app.command("devices")(devices)
 app.command("brokers")(brokers)
 app.command("send")(send)
+app.command("parked")(parked)
+app.command("dead")(dead)
 app.command("explain")(explain)
 app.add_typer(route_app, name="route")
 
