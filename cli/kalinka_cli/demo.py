@@ -31,7 +31,6 @@ def demo(seconds: Seconds = 30, rate: Rate = 20, size: Size = 256, kill: Victim 
 
     Example: kalinka demo --kill pub
     """
-    from kalinka_jms.errors import LabError
     from kalinka_jms.lab.demo import SERVICES, Plan, run
     from kalinka_jms.lab.lab import Lab
     from kalinka_jms.lab.stage import open_stage
@@ -40,13 +39,9 @@ def demo(seconds: Seconds = 30, rate: Rate = 20, size: Size = 256, kill: Victim 
         raise typer.BadParameter(f"one of {', '.join(SERVICES)}", param_hint="--kill")
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with open_stage() as stage:
-            lab = Lab.at(say=stage.say)
-            verdict = run(Plan(seconds=seconds, rate=rate, size=size, victim=kill), lab, stage)
-    except LabError as error:
-        typer.echo(f"kalinka demo: {error}", err=True)
-        raise typer.Exit(3) from None
+    with open_stage() as stage:
+        lab = Lab.at(say=stage.say)
+        verdict = run(Plan(seconds=seconds, rate=rate, size=size, victim=kill), lab, stage)
     _report(verdict, lab, json)
 
 

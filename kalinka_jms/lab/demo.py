@@ -67,7 +67,7 @@ def place(lab: Lab) -> Place:
     shutil.rmtree(logs, ignore_errors=True)
     return Place(
         brokers=brokers(lab),
-        bootstrap=",".join(f"{kafka.address}:{kafka.port}" for kafka in lab.layout.of("kafka")),
+        bootstrap=lab.layout.bootstrap,
         config=lab.config_path,
         logs=logs,
     )

@@ -30,7 +30,7 @@ class Scene:
     def __init__(self, lab: Lab, stack: ExitStack) -> None:
         self.ledger = Ledger()
         self.brokers = brokers(lab)
-        self._bootstrap = ",".join(f"{kafka.address}:{kafka.port}" for kafka in lab.layout.of("kafka"))
+        self._bootstrap = lab.layout.bootstrap
         self._stack = stack
 
     def device(self, name: str, broker: int | None = None, *, clean: bool = True) -> Device:
@@ -57,6 +57,12 @@ class Scene:
         traffic = Traffic(self.ledger, devices, back_end, size=256)
         self._stack.callback(traffic.halt)
         return traffic
+
+    def let_pass(self, traffic: Traffic, messages: int) -> None:
+        """Wait while so many more messages are sent."""
+        goal = self.ledger.sends + messages
+        assert wait_until(lambda: self.ledger.sends >= goal, PATIENCE)
+        traffic.check()
 
     def eavesdrop(self, broker: int, topics: str = "#") -> None:
         """An MQTT client that subscribes to everything on a broker, and so hides from it that a device is absent."""

@@ -8,6 +8,7 @@ from scene import DEAD, Scene, assert_exact
 from kalinka_jms.lab.backend import BackEnd, ReadRecord
 from kalinka_jms.lab.device import BACK_END, Device
 from kalinka_jms.lab.waiting import wait_until
+from kalinka_jms.records import DEFAULT_SOURCE
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("bridge")]
 
@@ -79,12 +80,11 @@ def test_a_record_without_a_value_is_kept_as_dead(scene: Scene) -> None:
     _goes_on(scene, back_end, receiver)
 
 
-def test_a_record_whose_route_needs_a_source_and_has_none_is_kept_as_dead(scene: Scene) -> None:
+def test_a_record_without_a_source_is_from_the_default_source(scene: Scene) -> None:
+    """What a plain producer sets, a key and a value, is enough wherever a device is meant."""
     receiver, back_end = scene.device("beast", 0), scene.back_end()
-    value = b"from nobody " + scene.ledger.run.encode()
-    back_end.produce("0.mqtt.mqtt", receiver.name.encode(), value)
-    assert b"source" in (_dead(back_end, value).header("kalinka.reason") or b"")
-    _goes_on(scene, back_end, receiver)
+    back_end.produce("0.mqtt.mqtt", receiver.name.encode(), b"hello")
+    assert _received(receiver) == [(f"mqtt/{DEFAULT_SOURCE}/mqtt/{receiver.name}/sub", b"hello")]
 
 
 @pytest.mark.parametrize("headers", [[("mqtt.qos", b"7")], [("kalinka.hops", b"many")], [("mqtt.qos", b"")]])
@@ -97,7 +97,7 @@ def test_a_record_with_a_bad_header_is_kept_as_dead(scene: Scene, headers: list[
     _goes_on(scene, back_end, receiver)
 
 
-@pytest.mark.parametrize("device", ["a.b", "a,b", " a", "kalinka-canary"])
+@pytest.mark.parametrize("device", ["a.b", " a", "kalinka-canary"])
 def test_a_message_for_an_id_that_cannot_be_is_kept_as_dead(scene: Scene, device: str) -> None:
     sender, receiver, back_end = scene.device("beast", 0), scene.device("wolverine", 1), scene.back_end()
     payload = b"\x00\xff for nobody " + scene.ledger.run.encode()

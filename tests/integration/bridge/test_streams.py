@@ -6,6 +6,8 @@ import pytest
 from scene import Scene, assert_exact
 
 from kalinka_jms.lab.device import BACK_END
+from kalinka_jms.lab.report import as_text
+from kalinka_jms.lab.waiting import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("bridge")]
 
@@ -61,6 +63,7 @@ def test_a_record_says_where_it_comes_from(scene: Scene) -> None:
 
 
 def test_a_device_moves_to_another_broker_in_mid_stream(scene: Scene) -> None:
+    """Its session is clean: it leaves between two messages, and those sent while it is away wait for it in order."""
     devices = scene.trio(0, 1, 2)
     traffic = scene.traffic(devices, scene.back_end())
     traffic.start(rate=25)
@@ -70,3 +73,23 @@ def test_a_device_moves_to_another_broker_in_mid_stream(scene: Scene) -> None:
     traffic.stop()
     traffic.flush()
     assert_exact(scene.settle())
+
+
+def test_a_persistent_session_moves_in_the_midst_of_messages(scene: Scene) -> None:
+    """What the broker was writing to it as it left waits there for its return: nothing is lost, but that comes late."""
+    others, mover = [scene.device("beast", 0), scene.device("sabretooth", 1)], scene.device("rover", 0, clean=False)
+    traffic = scene.traffic([*others, mover], scene.back_end())
+    traffic.hold(source=mover.name)
+    traffic.start(rate=50)
+    for broker in (1, 0, 1, 0):
+        scene.let_pass(traffic, messages=500)
+        mover.move(scene.brokers[broker])
+    scene.let_pass(traffic, messages=500)
+    traffic.stop()
+    traffic.flush()
+    for broker in (1, 0, 1, 0):
+        if wait_until(lambda: not scene.ledger.missing(), 5):
+            break
+        mover.move(scene.brokers[broker])
+    verdict = scene.settle()
+    assert verdict.proven, as_text(verdict)
