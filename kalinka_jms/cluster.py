@@ -151,6 +151,11 @@ class Cluster:
         members = tuple(_member(member) for member in found.members)
         return GroupState(found.state.name.lower(), members, _operations(found))
 
+    def count(self, topic: str) -> int | None:
+        """The number of partitions of a topic; None where it does not exist, or is hidden."""
+        found = self.look([topic]).topics.get(topic)
+        return found.partitions if found is not None else None
+
     def spans(self, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
         """The first offset of each partition of these topics, and the one after its last committed record."""
         look = self.look(topics)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from kalinka_jms.explain import Down, Landing, Partition, Way
+
+if TYPE_CHECKING:
+    from kalinka_jms.live import Live
 
 EVIDENCE = {
     "broker": "the broker took it and had a subscriber for it",
@@ -33,6 +38,11 @@ def brief(way: Way) -> str:
     if way.record is None or way.up is None:
         return ""
     return f"{way.record.topic}  key {way.record.key}{_at(way.record.partition)}  (routes.up[{way.up.route}])"
+
+
+def live_text(live: Live, way: Way) -> str:
+    """The lines of what the installation says of the way now."""
+    return "\n".join(_now(live, way))
 
 
 def _line(label: str, text: str) -> str:
@@ -99,3 +109,22 @@ def _end(way: Way) -> Iterator[str]:
         yield _line("then", way.refusal.then)
     for note in way.notes:
         yield f"note: {note}"
+
+
+def _now(live: Live, way: Way) -> Iterator[str]:
+    yield "now"
+    for number, (broker, filters) in enumerate(live.listens):
+        yield _line("listens" if number == 0 else "", f"at {broker} to {', '.join(filters)}")
+    if not live.listens:
+        yield _line("listens", "nowhere")
+    parked = way.down.parked if way.down else ""
+    if live.waiting is not None:
+        since = (time.time() - live.waiting.oldest) / 60
+        yield _line("waiting", f"{live.waiting.count} records in {parked}, the oldest for {since:.0f} minutes")
+    else:
+        yield _line("waiting", f"nothing in {parked}")
+    if live.undecided is not None and way.record is not None:
+        place = f"{way.record.topic}/{way.record.partition.number}"
+        by = f"read by an instance of `kalinka sub` on {live.reader}" if live.reader else "nobody reads it"
+        yield _line("undecided", f"{live.undecided} records in {place}, {by}")
+    yield _line("so it", f"would be delivered at {live.owner}" if live.owner else "would be parked")

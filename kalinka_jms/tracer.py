@@ -14,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
-
 from kalinka_jms import kafka
 from kalinka_jms.cluster import Cluster, Place
+from kalinka_jms.committed import Committed
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import KafkaError
 from kalinka_jms.reader import read
@@ -95,12 +94,10 @@ class Tracer:
 
     def follow(self, trace: Trace, wait: float, tell: Callable[[str], None] = lambda _: None) -> Trace:
         """Wait up to `wait` seconds for the outcome."""
-        committed = kafka.consumer(self._settings, self._settings.sub.consumer_group)  # never joins the group
-        try:
-            deadline = time.monotonic() + wait
-            position = -1
+        deadline = time.monotonic() + wait
+        with Committed(self._settings) as committed:
             while trace.outcome is None:
-                position = _committed(committed, trace)
+                position = committed.offset(trace.topic, trace.partition)
                 if position > trace.offset:
                     trace = self._looked_for(trace)
                 elif time.monotonic() > deadline:
@@ -108,9 +105,7 @@ class Tracer:
                 else:
                     tell(f"{trace.id} waits in {trace.topic}/{trace.partition}")
                     time.sleep(LOOK)
-            return trace
-        finally:
-            committed.close()
+        return trace
 
     def _produce(self, trace: Trace, device: bytes, value: bytes, headers: Headers) -> Trace:
         told: list[tuple[Any, Any]] = []
@@ -180,14 +175,3 @@ def _is_of(trace: Trace, message: Any) -> bool:
 
 def _named(route: DownRoute, group: str) -> str:
     return Template(route.from_, ".").format({"group": group})
-
-
-def _committed(consumer: Any, trace: Trace) -> int:
-    """The group's committed offset in the record's partition; -1 where there is none yet."""
-    try:
-        (place,) = consumer.committed([TopicPartition(trace.topic, trace.partition)], timeout=ANSWER)
-    except KafkaException as error:
-        raise KafkaError(f"the committed offset is not known: {error.args[0].str()}") from error
-    if place.error is not None:
-        raise KafkaError(f"the committed offset is not known: {place.error.str()}")
-    return place.offset if place.offset >= 0 else -1

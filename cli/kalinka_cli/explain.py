@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kalinka_cli.output import show_json
+from kalinka_cli.output import progress, quiet, show_json
 
 if TYPE_CHECKING:
+    from kalinka_jms.cluster import Cluster
     from kalinka_jms.explain import Explainer, Way
+    from kalinka_jms.live import Live
+    from kalinka_jms.settings import Settings
 
 FINDING = 1
 
@@ -30,6 +33,9 @@ Header = Annotated[
 Partitions = Annotated[
     int | None, typer.Option(min=1, help="How many partitions the topics have, to see which one it is.")
 ]
+LiveToo = Annotated[
+    bool, typer.Option("--live", help="Also ask ZooKeeper and Kafka: where the device listens now, what waits for it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
 
 
@@ -41,6 +47,7 @@ def explain(
     source: Source = None,
     header: Header = None,
     partitions: Partitions = None,
+    live: LiveToo = False,
     as_json: Json = False,
 ) -> None:
     """Show the whole way of a message or a record by the configuration.
@@ -48,9 +55,12 @@ def explain(
     Which queue, route, Kafka topic, key, partition and group; where and by
     what evidence it counts as delivered; what happens while the device is
     away; or where it is refused, and why: the exit code is 1 then.
-    No server is asked.
+    No server is asked, unless --live is given: then it is also shown where
+    the device listens now, and what waits for it.
 
     Example: kalinka explain mqtt/beast/mqtt/wolverine/pub --config kalinka.toml --partitions 12
+
+    Example: kalinka explain mqtt/beast/mqtt/wolverine/pub --config kalinka.toml --live
 
     Example: kalinka explain --record 0.sparkcluster.mqtt --key wolverine --config kalinka.toml
     """
@@ -59,9 +69,11 @@ def explain(
     from kalinka_jms.config import load
     from kalinka_jms.explain import Explainer
 
-    explainer = Explainer(load(config), lambda _: partitions)
+    settings = load(config)
+    cluster = _cluster(settings) if live else None
+    explainer = Explainer(settings, cluster.count if cluster and partitions is None else lambda _: partitions)
     way = explainer.message(topic) if topic is not None else _record(explainer, record, key, source, headers)
-    _show(way, as_json)
+    _show(way, as_json, _looked(settings, cluster, way) if cluster else None)
     if way.refusal is not None:
         raise typer.Exit(FINDING)
 
@@ -72,15 +84,33 @@ def _record(
     return explainer.record(record or "", os.fsencode(key or ""), source, headers)
 
 
-def _show(way: Way, as_json: bool) -> None:
+def _cluster(settings: Settings) -> Cluster:
+    from kalinka_jms.cluster import Cluster
+
+    quiet()
+    return Cluster(settings)
+
+
+def _looked(settings: Settings, cluster: Cluster, way: Way) -> Live | None:
+    """What the installation says of it now."""
+    from kalinka_cli.devices import session
+    from kalinka_jms.live import Looker
+
+    with session(settings) as client, progress() as shown:
+        return Looker(settings, client, cluster).look(way, shown.tell)
+
+
+def _show(way: Way, as_json: bool, live: Live | None) -> None:
     from dataclasses import asdict
 
-    from kalinka_jms.explain_text import as_text
+    from kalinka_jms.explain_text import as_text, live_text
 
     if as_json:
-        show_json(asdict(way))
+        show_json(asdict(way) | ({"live": asdict(live)} if live is not None else {}))
     else:
         typer.echo(as_text(way))
+        if live is not None:
+            typer.echo(live_text(live, way))
 
 
 def _check_usage(topic: str | None, record: str | None, key: str | None, more: bool) -> None:
