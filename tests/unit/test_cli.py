@@ -14,6 +14,11 @@ from kalinka_jms import __version__
 from kalinka_jms.config import load
 from kalinka_jms.errors import KafkaError, KalinkaError, LabError, LinkLost, LinkRefused, RegistryError
 
+SINGLE = (
+    *("pub", "sub", "registry", "run", "demo", "broker-config"),
+    *("explain", "devices", "brokers", "send", "parked", "dead"),
+)
+
 GOOD = """
 [[brokers]]
 name = "dev1"
@@ -26,7 +31,7 @@ hosts = "127.0.33.20:2181"
 
 
 def kalinka(*args: str, entry: str = "main") -> subprocess.CompletedProcess[str]:
-    """Run the command as its entry point does."""
+    """Run the command as its entry point does, without a terminal."""
     code = f"import sys; from kalinka_cli.main import {entry}; sys.argv[0] = 'kalinka'; sys.exit({entry}())"
     return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60, check=False)
 
@@ -46,11 +51,14 @@ def test_version() -> None:
 def test_help_lists_every_command_and_each_has_an_example() -> None:
     done = kalinka("--help")
     assert done.returncode == 0
-    for name in ("pub", "sub", "registry", "run", "config", "lab", "broker-config", "demo"):
+    groups = {"config": ("check",), "route": ("try",), "topics": ("create",), "lab": ()}
+    for name in SINGLE:
         assert name in done.stdout
-        if name not in ("config", "lab"):
-            assert f"Example: kalinka {name}" in " ".join(kalinka(name, "--help").stdout.split())
-    assert "Example: kalinka config check" in " ".join(kalinka("config", "check", "--help").stdout.split())
+        assert f"Example: kalinka {name}" in " ".join(kalinka(name, "--help").stdout.split())
+    for group, names in groups.items():
+        assert group in done.stdout
+        for name in names:
+            assert f"Example: kalinka {group} {name}" in " ".join(kalinka(group, name, "--help").stdout.split())
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -81,7 +89,11 @@ def test_overlaps_are_noted(file: Path) -> None:
     )
 
 
-BAD = [("config", "check"), ("pub", "--config"), ("sub", "--config"), ("registry", "-c"), ("run", "--config")]
+BAD = [
+    *[("config", "check"), ("config", "check", "--connect"), ("topics", "create", "--config")],
+    *[(name, "--config") for name in ("pub", "sub", "registry", "run", "devices", "brokers", "parked", "dead")],
+    ("send", "dev1", "x", "--config"),
+]
 
 
 @pytest.mark.parametrize("command", BAD)
