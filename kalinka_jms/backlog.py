@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as KafkaCode
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from kalinka_jms.config import Settings
 from kalinka_jms.kafka import consumer
-from kalinka_jms.share import Share
+from kalinka_jms.share import Share, parked_topic
+from kalinka_jms.worker import Failed, worker
 
 log = logging.getLogger("kalinka.sub")
 
@@ -37,10 +38,10 @@ CALL_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Indexed:
-    """Records (or tombstones) of the parked topic, in order; `whole` with the last of them."""
+    """What is in the parked topic, in order: offset, key, bytes (None: a tombstone); `whole` with the last of it."""
 
     share: Share
-    messages: list[Any]
+    records: list[tuple[int, bytes | None, int | None]]
     whole: bool
 
 
@@ -58,31 +59,32 @@ class _Reading:
     """One partition that is being read."""
 
     share: Share
-    end: int
+    asked: Future[Any]
+    """Where the partition ends."""
+    end: int | None = None
     """While indexing: the offset up to which to read; the high watermark, beyond transactions that are still open."""
     indexing: bool = True
-    found: list[Any] = field(default_factory=list)
+    found: list[tuple[int, bytes | None, int | None]] = field(default_factory=list)
     """While indexing: what was read and not yet posted."""
     wanted: list[int] = field(default_factory=list)
     """Offsets from `position` on that are to be read; a heap."""
     later: list[int] = field(default_factory=list)
     """Offsets before `position`: for the next pass."""
     position: int = 0
+    stale: bool = False
+    """What is left of the records taken at once was read before a jump, and says nothing about the new place."""
 
 
 class Backlog:
     """The thread that reads parked records; `post` gets `Indexed` and `Loaded`."""
 
-    def __init__(
-        self, settings: Settings, topic: Callable[[str], str], post: Callable[[Indexed | Loaded], None]
-    ) -> None:
-        """`topic`: group → the name of its parked topic."""
+    def __init__(self, settings: Settings, post: Callable[[Indexed | Loaded | Failed], None]) -> None:
         self._settings = settings
-        self._topic = topic
         self._post = post
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._readings: dict[tuple[str, int], _Reading] = {}
-        self._thread = threading.Thread(target=self._run, name="backlog", daemon=True)
+        self._readings: dict[tuple[str, int], _Reading] = {}  # by topic and partition
+        self._told = ""
+        self._thread = worker("backlog", self._run, post)
         self.start = self._thread.start
         self.join = self._thread.join
 
@@ -107,8 +109,10 @@ class Backlog:
         self._admin = AdminClient(self._settings.kafka_settings(), logger=log)
         try:
             while self._obey():
-                for message in self._consumer.consume(BATCH, 0.05) if self._active() else ():
-                    self._take(message)
+                for reading in self._readings.values():
+                    if reading.end is None:
+                        self._locate(reading)
+                self._read()
         finally:
             self._consumer.close()
 
@@ -121,48 +125,67 @@ class Backlog:
                 return True
             if order is None:
                 return False
-            try:
-                order()
-            except KafkaException as error:  # Kafka is away: the same order again, after the others
-                log.warning("cannot read parked records yet", extra={"reason": str(error.args[0])})
-                self._orders.put(order)
+            order()
 
     def _active(self) -> bool:
         return any(reading.indexing or reading.wanted for reading in self._readings.values())
 
+    def _read(self) -> None:
+        for reading in self._readings.values():
+            reading.stale = False
+        for message in self._consumer.consume(BATCH, 0.05) if self._active() else ():
+            found = self._readings.get((message.topic() or "", message.partition() or 0))
+            if found is not None and not found.stale:
+                self._take(found, message)
+
     def _begin(self, share: Share) -> None:
-        if not share.open:
+        if share.open:
+            self._readings[_key(share)] = _Reading(share, self._ask(share))
+
+    def _ask(self, share: Share) -> Future[Any]:
+        """The end of the partition, with records of open transactions: their outcome may be decided already."""
+        where = TopicPartition(*_key(share))
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        answers = self._admin.list_offsets(
+            {where: latest}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=CALL_TIMEOUT
+        )
+        return answers[where]
+
+    def _locate(self, reading: _Reading) -> None:
+        """Begin to read when it is known where the partition ends."""
+        if not reading.asked.done():
             return
-        end = self._high_watermark(share)
-        self._readings[share.key] = _Reading(share, end)
-        if end == 0:
-            self._index(self._readings[share.key], None)
+        try:
+            reading.end = reading.asked.result().offset
+        except KafkaException as error:
+            self._tell(str(error.args[0]))
+            reading.asked = self._ask(reading.share)
+            return
+        if reading.end:
+            self._seek(reading, 0)
         else:
-            self._assign(share, 0)
+            self._index(reading, None)
 
     def _want(self, share: Share, offsets: list[int]) -> None:
-        reading = self._readings.get(share.key)
+        reading = self._readings.get(_key(share))
         if reading is None or reading.share is not share:
             return
         idle = not reading.wanted
         for offset in offsets:
             heappush(reading.wanted if idle or offset >= reading.position else reading.later, offset)
         if idle:
-            self._jump(reading)
+            self._seek(reading, reading.wanted[0])
 
     def _end(self, share: Share) -> None:
-        reading = self._readings.get(share.key)
+        reading = self._readings.get(_key(share))
         if reading is not None and reading.share is share:
             self._unassign(reading)
-            del self._readings[share.key]
+            del self._readings[_key(share)]
 
-    def _take(self, message: Any) -> None:
+    def _take(self, reading: _Reading, message: Any) -> None:
         error = message.error()
-        reading = self._reading(message)
-        if reading is None:
-            return
         if error is not None and error.code() != KafkaCode._PARTITION_EOF:
-            log.warning("cannot read parked records yet", extra={"reason": error.str()})
+            self._tell(error.str())
             return
         reading.position = message.offset() + (1 if error is None else 0)
         if reading.indexing:
@@ -172,12 +195,14 @@ class Backlog:
 
     def _index(self, reading: _Reading, message: Any) -> None:
         if message is not None:
-            reading.found.append(message)
-        whole = reading.position >= reading.end
+            value = message.value()
+            reading.found.append((message.offset(), message.key(), None if value is None else len(value)))
+        whole = reading.end is not None and reading.position >= reading.end
         if whole:
             reading.indexing = False
             self._unassign(reading)
         if whole or len(reading.found) >= BATCH:
+            self._told = ""
             self._post(Indexed(reading.share, reading.found, whole))
             reading.found = []
 
@@ -193,31 +218,24 @@ class Backlog:
         if not reading.wanted:
             self._unassign(reading)
         elif not reading.position <= reading.wanted[0] <= reading.position + GAP:
-            self._jump(reading)
+            self._seek(reading, reading.wanted[0])
 
-    def _jump(self, reading: _Reading) -> None:
+    def _seek(self, reading: _Reading, offset: int) -> None:
         self._unassign(reading)
-        self._assign(reading.share, reading.wanted[0])
-        reading.position = reading.wanted[0]
-
-    def _reading(self, message: Any) -> _Reading | None:
-        for reading in self._readings.values():
-            if message.partition() == reading.share.partition and message.topic() == self._topic(reading.share.group):
-                return reading
-        return None
-
-    def _high_watermark(self, share: Share) -> int:
-        """The end of the partition, records of open transactions included: their outcome may be decided already."""
-        where = TopicPartition(self._topic(share.group), share.partition)
-        answers = self._admin.list_offsets(
-            {where: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=CALL_TIMEOUT
-        )
-        return int(answers[where].result().offset)
-
-    def _assign(self, share: Share, offset: int) -> None:
-        self._consumer.incremental_assign([TopicPartition(self._topic(share.group), share.partition, offset)])
+        self._consumer.incremental_assign([TopicPartition(*_key(reading.share), offset)])
+        reading.position, reading.stale = offset, True
 
     def _unassign(self, reading: _Reading) -> None:
-        where = TopicPartition(self._topic(reading.share.group), reading.share.partition)
+        where = TopicPartition(*_key(reading.share))
+        reading.stale = True
         if where in self._consumer.assignment():
             self._consumer.incremental_unassign([where])
+
+    def _tell(self, reason: str) -> None:
+        if reason != self._told:
+            log.warning("cannot read parked records yet", extra={"reason": reason})
+            self._told = reason
+
+
+def _key(share: Share) -> tuple[str, int]:
+    return parked_topic(share.group), share.partition

@@ -1,7 +1,7 @@
 """Makes outcomes final in Kafka: records for the parked, dead and other groups' topics together with the offsets.
 
 One thread, one batch at a time. A batch is a transaction that the offsets belong to, so an instance that was replaced
-meanwhile cannot park anything: its transaction fails (tried). Offsets alone need none: `sub` commits them itself.
+meanwhile cannot park anything: its transaction fails (tried). A batch of offsets alone needs none: `sub` commits it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError
 from kalinka_jms.kafka import OWN_FAULT, TRANSACTION_TIMEOUT, producer
 from kalinka_jms.share import Share, Write
+from kalinka_jms.worker import Failed, worker
 
 log = logging.getLogger("kalinka.sub")
 
@@ -51,6 +52,7 @@ class Batch:
     offsets: list[tuple[Share, str, int]] = field(default_factory=list)
     metadata: Any = None
     committed: bool = False
+    """False where nothing of it has happened; writes that Kafka can never take say so."""
 
     def positions(self) -> list[TopicPartition]:
         return [TopicPartition(topic, share.partition, offset) for share, topic, offset in self.offsets]
@@ -59,13 +61,16 @@ class Batch:
 class Commits:
     """The thread that commits; `post` gets each batch back, with `committed` saying what came of it."""
 
-    def __init__(self, settings: Settings, post: Callable[[Batch], None]) -> None:
+    def __init__(self, settings: Settings, post: Callable[[Batch | Failed], None]) -> None:
         self._settings = settings
         self._post = post
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._producer: Producer | None = None
-        self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
+        # this process's own: stopped instances are fenced by the group, a producer of this one by the next
+        self._id = f"kalinka-{uuid.uuid4().hex}"
+        self._told = ""
+        self._thread = worker("commits", self._run, post)
         self.start = self._thread.start
         self.join = self._thread.join
 
@@ -84,40 +89,72 @@ class Commits:
             self._post(batch)
 
     def _commit(self, batch: Batch) -> bool:
+        alone: set[Write] = set()
         while True:
             try:
-                self._transaction(batch)
+                self._transaction(batch, alone)
+                self._told = ""
                 return True
-            except (BufferError, ValueError, ConfigError) as error:  # the last two: a secret that cannot be read now
-                log.warning("cannot commit, trying again", extra={"reason": str(error)})
-                self._producer = None
-                if self._stop.wait(PAUSE):
-                    return False
+            except (ValueError, ConfigError) as error:  # a secret that cannot be read now
+                self._tell(str(error))
             except KafkaException as error:
                 code = error.args[0]
                 self._recover(code)
+                if _refused(batch, alone):
+                    return False
                 if code.code() in REPLACED:
                     log.info("Kafka's group moved on: the batch is decided anew", extra={"reason": code.str()})
                     return False
-                log.warning("Kafka did not commit, trying again", extra={"reason": code.str()})
-                if self._stop.wait(PAUSE):
-                    return False
+                if not alone:
+                    self._tell(code.str())
+            if self._stop.wait(PAUSE):
+                return False
 
-    def _transaction(self, batch: Batch) -> None:
+    def _tell(self, reason: str) -> None:
+        if reason != self._told:
+            log.warning("Kafka did not commit, trying again", extra={"reason": reason})
+            self._told = reason
+
+    def _transaction(self, batch: Batch, alone: set[Write]) -> None:
+        """Write the batch; those in `alone` one by one."""
         producer = self._open()
         producer.begin_transaction()
         for _, write in batch.writes:
-            producer.produce(
-                write.topic,
-                write.value,
-                write.key,
-                partition=write.partition,
-                headers=write.headers,
-                on_delivery=partial(_note_offset, write),
-            )
+            if write in alone:
+                self._flush(producer)
+            self._produce(producer, write)
+            if write in alone:
+                self._flush(producer)
+        # All is in the log before the group is asked: whoever has the partition next sees where the records end, and
+        # waits for this transaction. The other way round it might look before them and never know that they are there.
+        self._flush(producer)
         if batch.offsets:
             producer.send_offsets_to_transaction(batch.positions(), batch.metadata, CALL_TIMEOUT)
         self._patiently(producer)
+
+    def _produce(self, producer: Producer, write: Write) -> None:
+        write.refused, answer = "", partial(_answered, write)
+        while True:
+            try:
+                producer.produce(
+                    write.topic,
+                    write.value,
+                    write.key,
+                    partition=write.partition,
+                    headers=[*write.headers],
+                    on_delivery=answer,
+                )
+                return
+            except BufferError:  # librdkafka's own queue is full
+                producer.poll(PAUSE)
+            except KafkaException as error:
+                answer(error.args[0], None)
+                raise
+
+    def _flush(self, producer: Producer) -> None:
+        """Wait for Kafka's answers to what was produced; they all come before `message.timeout.ms`."""
+        while producer.flush(PAUSE) and not self._stop.is_set():
+            pass
 
     def _patiently(self, producer: Producer) -> None:
         """Commit. Whether a commit that timed out has happened is known only by asking again."""
@@ -130,12 +167,12 @@ class Commits:
                     raise
 
     def _open(self) -> Producer:
-        """The transactional producer. Its id is new: stopped instances are fenced by the group, not by their id."""
+        """The transactional producer. A new one aborts at once what the last one of this process left open."""
         if self._producer is None:
             made = producer(
                 self._settings,
                 **{
-                    "transactional.id": f"kalinka-{uuid.uuid4().hex}",
+                    "transactional.id": self._id,
                     "transaction.timeout.ms": int(TRANSACTION_TIMEOUT * 1000),
                     "message.timeout.ms": int(TRANSACTION_TIMEOUT * 1000),  # may not exceed the transaction's
                 },
@@ -156,11 +193,25 @@ class Commits:
                 self._producer.abort_transaction(CALL_TIMEOUT)
         except KafkaException as error:
             log.debug("a transaction could not be aborted: %s", error)
-            self._producer = None  # Kafka aborts it after TRANSACTION_TIMEOUT
+            self._producer = None
 
 
-def _note_offset(write: Write, error: Any, message: Any) -> None:
+def _answered(write: Write, error: Any, message: Any) -> None:
     if error is None:
         write.offset = message.offset()
-    elif error.code() in OWN_FAULT:
-        log.error("Kafka refuses a record that must be kept", extra={"topic": write.topic, "reason": error.str()})
+    elif error.code() in OWN_FAULT and not write.stub:
+        write.refused = error.str()
+
+
+def _refused(batch: Batch, alone: set[Write]) -> bool:
+    """Whether Kafka refused a record for its own sake.
+
+    It refuses whole packets of records for the size of one of them, or of all together: what was refused among others
+    has to be refused once more `alone`.
+    """
+    found = {write for _, write in batch.writes if write.refused}
+    sure = found & alone if len(batch.writes) > 1 else found
+    for write in found - sure:
+        write.refused = ""
+    alone |= found
+    return bool(sure)

@@ -1,30 +1,26 @@
 """Sends what streams hold to the brokers that own the devices, and settles it by the evidence that comes back.
 
-It never waits and has no thread: `sub` calls it with records, with events of the outlets, and with the time (seconds,
-monotonic). What it decides goes out through `Outcomes`.
+It never waits and has no thread: `streams` calls it with records, with events of the outlets, and with the time
+(seconds, monotonic). What it decides goes out through `Outcomes`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from kalinka_jms.barrier import Barrier
 from kalinka_jms.entry import Entry
 from kalinka_jms.errors import LinkLost
 from kalinka_jms.outlet import LinkDown, LinkUp, Outlet, Proofs
-from kalinka_jms.registry import UNKNOWN, Owners
-from kalinka_jms.sends import CanaryReport, Echo, Evidence, encode
+from kalinka_jms.port import Port, Segment
+from kalinka_jms.registry import UNKNOWN, Directory
+from kalinka_jms.sends import CanaryReport, Echo, Evidence
 from kalinka_jms.settings import Sub
 from kalinka_jms.share import Item, Share, State, Stream
 
 log = logging.getLogger("kalinka.sub")
-
-TRANSACTION_BYTES = 1024 * 1024
-"""Bytes of payload after which a transaction takes no further record."""
 
 
 class Outcomes(Protocol):
@@ -32,51 +28,14 @@ class Outcomes(Protocol):
 
     def delivered(self, stream: Stream, items: Sequence[Item]) -> None: ...
 
-    def park(self, stream: Stream, *, retry: bool) -> None:
+    def park(self, stream: Stream, now: float, *, retry: bool) -> None:
         """Park all of the stream. `retry`: the registry says that it listens, so no event may announce the change."""
 
-    def move(self, stream: Stream, group: str) -> None:
+    def move(self, stream: Stream, group: str, now: float) -> None:
         """Hand all of the stream to another group."""
 
     def drained(self, stream: Stream) -> None:
         """The stream has nothing to send any more."""
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A run of sends of one stream within a transaction."""
-
-    stream: Stream
-    start: int
-    count: int
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A transaction that waits for its echo."""
-
-    segments: list[_Segment]
-    canaries: set[int]
-    """Places of the canaries that the broker has not reported so far."""
-
-
-@dataclass(slots=True)
-class Port:
-    """One broker: its outlet, and what is ready for it or in flight on its present connection."""
-
-    name: str
-    outlet: Outlet
-    down_since: float
-    identity: str = ""
-    barrier: Barrier[Item] = field(default_factory=Barrier)
-    flights: dict[int, _Flight] = field(default_factory=dict)
-    ready: deque[Stream] = field(default_factory=deque)
-    hidden: set[int] = field(default_factory=set)
-    """Places of the canaries that somebody receives: there the broker does not report absence."""
-
-    @property
-    def up(self) -> bool:
-        return bool(self.identity)
 
 
 class Dispatcher:
@@ -85,21 +44,25 @@ class Dispatcher:
     def __init__(
         self,
         settings: Sub,
-        outlets: Mapping[str, Outlet],
+        ports: Mapping[str, Outlet],
         groups: Mapping[str, str],
         canaries: Sequence[bytes],
-        owners: Owners,
+        patience: Callable[[Stream], float],
+        owners: Directory,
         outcomes: Outcomes,
         now: float,
     ) -> None:
-        """`groups`: broker → group, of all brokers; `canaries`: the prefix of a SEND that nobody receives, by route."""
+        """`groups`: broker → group, of all brokers; `canaries`: the prefix of a SEND that nobody receives, by route;
+        `patience`: seconds that the head of a stream may wait before it is parked."""
         self._settings = settings
         self._groups = groups
         self._canaries = canaries
+        self._patience = patience
         self._owners = owners
         self._outcomes = outcomes
-        self._ports = {name: Port(name, outlet, now) for name, outlet in outlets.items()}
-        self._waiting: defaultdict[str, set[Stream]] = defaultdict(set)
+        self._ports = {name: Port(name, outlet, now) for name, outlet in ports.items()}
+        self._hidden: defaultdict[str, set[int]] = defaultdict(set)  # broker → routes where it reports no absence
+        self._waiting: defaultdict[str, set[Stream]] = defaultdict(set)  # device → streams
 
     # --- streams
 
@@ -109,9 +72,11 @@ class Dispatcher:
             return
         if stream.share.closing or not stream.share.open:
             return
+        self._leave(stream)
         head = stream.lane.head
         if head is None:
-            self._idle(stream)
+            stream.tried.clear()
+            self._outcomes.drained(stream)
             return
         entry = self._owners.get(stream.device)
         if entry is UNKNOWN:
@@ -121,30 +86,29 @@ class Dispatcher:
 
     def owner_changed(self, device: str, now: float) -> None:
         """The registry says something new about a device."""
-        for stream in self._waiting.pop(device, ()):
-            stream.state = State.IDLE
-            stream.tried.clear()
-            self.send(stream, now)
+        for stream in tuple(self._waiting.get(device, ())):
+            if stream.state is State.WAITING:
+                stream.tried.clear()
+                self.send(stream, now)
 
-    def reachable(self, entry: Entry | None, destination: str) -> bool:
+    def reachable(self, entry: Entry, destination: str) -> bool:
         """Whether a send to the destination could be tried now."""
-        names = entry.owners(destination) if entry else ()
+        names = entry.owners(destination)
         return any(self._ports[name].up if name in self._ports else name in self._groups for name in names)
 
     def expire(self, now: float) -> None:
         """Park what has waited too long; drop links whose echo has not come in time."""
-        limit = now - self._settings.ack_timeout
         waiting = [stream for streams in self._waiting.values() for stream in streams]
-        ready = [stream for port in self._ports.values() for stream in port.ready if stream.state is State.READY]
+        ready = [stream for port in self._ports.values() for stream in port.ready]
         for stream in waiting + ready:
             since = stream.lane.waiting_since
-            if since is not None and since < limit:
+            if since is not None and since < now - self._patience(stream):
                 self._leave(stream)
-                self._outcomes.park(stream, retry=True)
+                self._outcomes.park(stream, now, retry=True)
         for port in self._ports.values():
-            oldest = port.barrier.oldest
-            if port.up and oldest is not None and oldest < now - self._settings.echo_timeout:
-                port.outlet.drop(port.identity, "an echo did not come back in time")
+            oldest = port.oldest
+            if oldest is not None and oldest < now - self._settings.echo_timeout:
+                self._distrust(port, "an echo did not come back in time", now)
 
     def close(self, share: Share) -> None:
         """Forget the streams of a share that ended."""
@@ -154,17 +118,12 @@ class Dispatcher:
 
     def flying(self, shares: Sequence[Share]) -> bool:
         """Whether something of these shares waits for its echo."""
-        return any(
-            segment.stream.share in shares
-            for port in self._ports.values()
-            for flight in port.flights.values()
-            for segment in flight.segments
-        )
+        return any(stream.share in shares for port in self._ports.values() for stream in port.flying())
 
     @property
     def in_flight(self) -> int:
         """Transactions that wait for their echo."""
-        return sum(port.barrier.in_flight for port in self._ports.values())
+        return sum(port.in_flight for port in self._ports.values())
 
     @property
     def links(self) -> dict[str, bool]:
@@ -179,9 +138,10 @@ class Dispatcher:
         if isinstance(event, LinkUp):
             if port.up:  # its LinkDown is still on the way
                 self._lost(port, now)
-            port.identity, port.barrier = event.identity, Barrier()
-            self._again(now)
-        elif event.identity == port.identity:
+            port.rise(event.identity)
+            for device in list(self._waiting):
+                self.owner_changed(device, now)
+        elif port.speaks(event.identity):
             if isinstance(event, LinkDown):
                 self._lost(port, now)
             else:
@@ -190,8 +150,8 @@ class Dispatcher:
     def pump(self, now: float) -> None:
         """Write transactions while there is something ready and room in flight."""
         for port in self._ports.values():
-            while port.ready and port.up and port.barrier.in_flight < self._settings.transactions_in_flight:
-                if not self._transaction(port, now):
+            while port.up and port.in_flight < self._settings.transactions_in_flight:
+                if not port.depart(self._settings, self._canaries, now):
                     break
 
     # --- inside
@@ -205,30 +165,21 @@ class Dispatcher:
                 continue
             if port is None:
                 if name in self._groups:
-                    self._outcomes.move(stream, self._groups[name])
+                    self._outcomes.move(stream, self._groups[name], now)
                     return
             elif port.up:
-                self._ready(stream, port)
+                port.queue(stream)
                 return
             else:
-                stranded = stranded or now - port.down_since < self._settings.ack_timeout
+                stranded = stranded or now - port.down_since < self._patience(stream)
         if stranded:
             self._wait(stream)
         else:
-            self._outcomes.park(stream, retry=bool(owners))
-
-    def _ready(self, stream: Stream, port: Port) -> None:
-        stream.state, stream.port = State.READY, port.name
-        port.ready.append(stream)
+            self._outcomes.park(stream, now, retry=bool(owners))
 
     def _wait(self, stream: Stream) -> None:
         stream.state = State.WAITING
         self._waiting[stream.device].add(stream)
-
-    def _idle(self, stream: Stream) -> None:
-        stream.state = State.IDLE
-        stream.tried.clear()
-        self._outcomes.drained(stream)
 
     def _leave(self, stream: Stream) -> None:
         """Take a stream out of whatever it waits in."""
@@ -238,64 +189,26 @@ class Dispatcher:
                 del self._waiting[stream.device]
         stream.state = State.IDLE  # a port it was ready for passes over it
 
-    def _again(self, now: float) -> None:
-        """A link came up: look again at every stream that waits."""
-        for device in list(self._waiting):
-            self.owner_changed(device, now)
-
-    def _transaction(self, port: Port, now: float) -> bool:
-        items, segments = self._collect(port)
-        if not items:
-            return False
-        number = port.barrier.open(items, now)
-        places = sorted({item.route for item in items})
-        port.flights[number] = _Flight(segments, set(places))
-        canaries = [(place, self._canaries[place]) for place in places]
-        port.outlet.write(port.identity, encode(port.identity, number, [item.send for item in items], canaries))
-        return True
-
-    def _collect(self, port: Port) -> tuple[list[Item], list[_Segment]]:
-        items: list[Item] = []
-        segments: list[_Segment] = []
-        room = TRANSACTION_BYTES
-        while port.ready and len(items) < self._settings.transaction and (room > 0 or not items):
-            stream = port.ready.popleft()
-            if stream.state is not State.READY or stream.port != port.name:
-                continue
-            stream.state = State.IDLE
-            if not stream.share.open or stream.share.closing:
-                continue
-            taken = stream.lane.take(self._settings.transaction - len(items), max(room, 0), _size)
-            if taken:
-                stream.state = State.FLYING
-                segments.append(_Segment(stream, len(items), len(taken)))
-                items.extend(taken)
-                room -= sum(map(_size, taken))
-        return items, segments
-
     def _evidence(self, port: Port, evidence: Sequence[Evidence], now: float) -> None:
         try:
             for proof in evidence:
                 if isinstance(proof, Echo):
                     self._proven(port, proof.transaction, now)
                 elif isinstance(proof, CanaryReport):
-                    port.flights[proof.transaction].canaries.discard(proof.place)
+                    port.report_canary(proof.transaction, proof.place)
                 else:
-                    port.barrier.report(proof.transaction, proof.index)
-        except (LinkLost, KeyError) as error:
-            port.outlet.drop(port.identity, f"evidence out of order: {error}")
+                    port.report(proof.transaction, proof.index)
+        except LinkLost as error:
+            self._distrust(port, f"evidence out of order: {error}", now)
 
     def _proven(self, port: Port, number: int, now: float) -> None:
-        proof = port.barrier.echo(number)
-        flight = port.flights.pop(number)
-        self._watch_canaries(port, flight, {item.route for item in proof.items})
-        for segment in flight.segments:
-            absent = {index - segment.start for index in proof.undelivered} if proof.undelivered else set()
-            if flight.canaries:
-                absent |= self._presumed_absent(port, proof.items, segment, flight.canaries)
-            self._settle(port, segment, absent, now)
+        segments, places, silent = port.land(number)
+        self._watch_canaries(port.name, places, silent)
+        for segment in segments:
+            hidden = self._presumed_absent(port.name, segment, silent) if silent else frozenset[int]()
+            self._settle(port.name, segment, segment.absent | hidden, now)
 
-    def _settle(self, port: Port, segment: _Segment, absent: set[int], now: float) -> None:
+    def _settle(self, broker: str, segment: Segment, absent: frozenset[int], now: float) -> None:
         stream = segment.stream
         stream.state = State.IDLE
         if not stream.share.open:
@@ -305,44 +218,35 @@ class Dispatcher:
             self._outcomes.delivered(stream, delivered)
             stream.tried.clear()
         if returned:
-            stream.tried.add(port.name)
+            stream.tried.add(broker)
         self.send(stream, now)
 
+    def _distrust(self, port: Port, reason: str, now: float) -> None:
+        """What the link says is not believed any more; whatever it still says belongs to an old connection."""
+        port.drop(reason)
+        self._lost(port, now)
+
     def _lost(self, port: Port, now: float) -> None:
-        """Nothing in flight is proven any more: it goes back to the head of its stream, to be sent again."""
-        port.identity, port.down_since = "", now
-        flights, ready = list(port.flights.values()), list(port.ready)
-        port.flights.clear()
-        port.ready.clear()
-        port.hidden.clear()
-        port.barrier.abandon()
-        streams = [segment.stream for flight in flights for segment in flight.segments]
-        for stream in streams:
-            stream.lane.give_back()
-        for stream in streams + ready:
-            stream.state = State.IDLE
+        self._hidden.pop(port.name, None)
+        for stream in port.fall(now):
             self.send(stream, now)
 
-    def _watch_canaries(self, port: Port, flight: _Flight, places: set[int]) -> None:
-        for place in places & flight.canaries - port.hidden:
+    def _watch_canaries(self, broker: str, places: set[int], silent: set[int]) -> None:
+        hidden = self._hidden[broker]
+        for place in silent - hidden:
             log.error(
                 "absence is hidden: a client on this broker subscribes to a filter over other devices' topics; "
                 "only the registry's word counts until it leaves",
-                extra={"broker": port.name, "route": place},
+                extra={"broker": broker, "route": place},
             )
-        port.hidden -= places - flight.canaries
-        port.hidden |= flight.canaries
+        self._hidden[broker] = (hidden - places) | silent
 
-    def _presumed_absent(self, port: Port, items: Sequence[Item], segment: _Segment, hidden: set[int]) -> set[int]:
+    def _presumed_absent(self, broker: str, segment: Segment, silent: set[int]) -> frozenset[int]:
         """Where the broker hides absence, a send counts only if the registry still names this broker as an owner."""
         entry = self._owners.get(segment.stream.device)
         known = entry if isinstance(entry, Entry) else Entry()
-        return {
+        return frozenset(
             index
-            for index, item in enumerate(items[segment.start : segment.start + segment.count])
-            if item.route in hidden and port.name not in known.owners(item.destination)
-        }
-
-
-def _size(item: Item) -> int:
-    return item.size
+            for index, item in enumerate(segment.items)
+            if item.route in silent and broker not in known.owners(item.destination)
+        )

@@ -31,8 +31,6 @@ PRODUCER: dict[str, Any] = _COMMON | {
     "message.max.bytes": MAX_MESSAGE_BYTES,
     "partitioner": "murmur2_random",  # the Java client's: the same key reaches the same partition from everywhere
 }
-"""What producers have where the file says nothing."""
-
 _EXACT_PRODUCER = {
     "enable.idempotence": True,
     "acks": "all",
@@ -46,8 +44,6 @@ CONSUMER: dict[str, Any] = _COMMON | {
     "fetch.wait.max.ms": 100,
     "queued.max.messages.kbytes": 16 * 1024,
 }
-"""What consumers have where the file says nothing."""
-
 _EXACT_CONSUMER = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -69,12 +65,14 @@ OWN_FAULT = frozenset(
 
 def producer(settings: Settings, **overrides: Any) -> Producer:
     """Return an idempotent producer that never gives up on a record. Raises ConfigError for a setting it refuses."""
-    return _make(Producer, settings, PRODUCER, _EXACT_PRODUCER | overrides)
+    made: Producer = _make(Producer, settings, PRODUCER, _EXACT_PRODUCER | overrides)
+    return made
 
 
 def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
     """Return a consumer that commits nothing by itself. Raises ConfigError for a setting it refuses."""
-    return _make(Consumer, settings, CONSUMER, _EXACT_CONSUMER | {"group.id": group} | overrides)
+    made: Consumer = _make(Consumer, settings, CONSUMER, _EXACT_CONSUMER | {"group.id": group} | overrides)
+    return made
 
 
 def await_equal_partitions(client: Consumer, topics: Sequence[str], stop: threading.Event) -> None:

@@ -16,6 +16,7 @@ from kalinka_jms.errors import LinkError, LinkLost
 from kalinka_jms.frames import Frame
 from kalinka_jms.sends import ECHO_TOPIC, Evidence, evidence
 from kalinka_jms.stomp import Link
+from kalinka_jms.worker import Failed, worker
 
 log = logging.getLogger("kalinka.sub")
 
@@ -57,42 +58,40 @@ Event = LinkUp | LinkDown | Proofs
 class Outlet:
     """Keeps a link to one broker and posts what happens there as events."""
 
-    def __init__(self, broker: Broker, topics: tuple[str, ...], post: Callable[[Event], None]) -> None:
+    def __init__(self, broker: Broker, topics: tuple[str, ...], post: Callable[[Event | Failed], None]) -> None:
         """`topics` are the JMS wildcards of what devices listen to; `post` is called from this outlet's threads."""
         self.broker = broker
         self._topics = topics
         self._post = post
         self._stop = threading.Event()
-        self._writes: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._link: Link | None = None
-        self._thread = threading.Thread(target=self._run, name=f"sub-{broker.name}", daemon=True)
+        self._line: _Line | None = None
+        self._thread = worker(f"sub-{broker.name}", self._run, post)
         self.start = self._thread.start
+        self.join = self._thread.join
 
     def write(self, identity: str, data: bytes) -> None:
         """Queue whole frames for the connection `identity`; dropped where that is gone (its LinkDown is coming)."""
-        link = self._link
-        if link is not None and link.identity == identity:
-            self._writes.put(data)
+        line = self._line
+        if line is not None and line.link.identity == identity:
+            line.writes.put(data)
 
     def drop(self, identity: str | None, reason: str) -> None:
         """End the connection `identity` (None: whichever there is); a new one is made."""
-        link = self._link
-        if link is not None and identity in (None, link.identity):
-            link.drop(reason)
+        line = self._line
+        if line is not None and identity in (None, line.link.identity):
+            line.link.drop(reason)
 
     def stop(self) -> None:
         """Disconnect in order and end."""
         self._stop.set()
-        self._writes.put(None)
-
-    def join(self, timeout: float | None = None) -> None:
-        self._thread.join(timeout)
+        if self._line is not None:
+            self._line.writes.put(None)
 
     def _run(self) -> None:
         wait, told = RETRY_FIRST, ""
         while not self._stop.is_set():
             try:
-                link = self._connect()
+                self._line = self._connect()
             except (LinkError, ValueError) as error:  # ValueError: a secret that cannot be read now
                 if str(error) != told:
                     log.warning("cannot connect", extra={"broker": self.broker.name, "reason": str(error)})
@@ -101,35 +100,47 @@ class Outlet:
                 wait = min(wait * 2, RETRY_MOST)
                 continue
             wait, told = RETRY_FIRST, ""
-            self._serve(link)
+            self._serve(self._line)
 
-    def _connect(self) -> Link:
-        writes: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        link = Link(self.broker, lambda batch: self._sink(link, writes, batch))
-        link.connect()
-        parts = [*(NO_CONSUMER + topic for topic in self._topics), ECHO_TOPIC + link.identity]
+    def _connect(self) -> _Line:
+        line = _Line(self.broker, self._post)
+        line.link.connect()
+        parts = [*(NO_CONSUMER + topic for topic in self._topics), ECHO_TOPIC + line.link.identity]
         # one composite: two subscriptions have no common order; no selector: they lose advisories in silence (tried)
-        link.subscribe(",".join(parts), "1", headers={"transformation": "jms-advisory-json"})
-        self._writes, self._link = writes, link
-        return link
+        line.link.subscribe(",".join(parts), "1", headers={"transformation": "jms-advisory-json"})
+        return line
 
-    def _serve(self, link: Link) -> None:
+    def _serve(self, line: _Line) -> None:
         """Write what is queued until the link or the process ends."""
-        log.info("link up", extra={"broker": self.broker.name})
-        self._post(LinkUp(self.broker.name, link.identity))
+        name, identity = self.broker.name, line.link.identity
+        log.info("link up", extra={"broker": name})
+        self._post(LinkUp(name, identity))
         try:
-            while not self._stop.is_set() and (data := self._writes.get()) is not None:
-                link.write(data)
-        except LinkLost:
-            return  # its reason comes through the sink
+            while not self._stop.is_set() and (data := line.writes.get()) is not None:
+                line.link.write(data)
+        except LinkLost as error:
+            line.reason = line.reason or str(error)
         if self._stop.is_set():
-            link.disconnect()
+            line.link.disconnect()
+        else:
+            log.warning("link lost", extra={"broker": name, "reason": line.reason})
+        self._post(LinkDown(name, identity, line.reason))
 
-    def _sink(self, link: Link, writes: queue.SimpleQueue[bytes | None], batch: list[Frame] | LinkLost) -> None:
+
+class _Line:
+    """One connection, and what waits to be written on it."""
+
+    def __init__(self, broker: Broker, post: Callable[[Event], None]) -> None:
+        self.writes: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.reason = ""
+        """Why it is lost."""
+        self.link = Link(broker, self._sink)
+        self._post = post
+
+    def _sink(self, batch: list[Frame] | LinkLost) -> None:
         if isinstance(batch, LinkLost):
-            if link is self._link and not self._stop.is_set():
-                log.warning("link lost", extra={"broker": self.broker.name, "reason": str(batch)})
-            self._post(LinkDown(self.broker.name, link.identity, str(batch)))
-            writes.put(None)
-        elif proofs := evidence(link.identity, batch):
-            self._post(Proofs(self.broker.name, link.identity, proofs))
+            # who writes tells of the end, as of the beginning: told by two threads, the end could come first
+            self.reason = self.reason or str(batch)
+            self.writes.put(None)
+        elif proofs := evidence(self.link.identity, batch):
+            self._post(Proofs(self.link.broker.name, self.link.identity, proofs))

@@ -126,13 +126,22 @@ class ParkedIndex:
         backlog = self._backlog(device, topic)
         return [] if backlog is None else [packed >> _SIZE_BITS for packed in backlog.entries.values()]
 
-    def next(self, device: str, topic: str, limit: int) -> list[tuple[int, str]]:
-        """(offset, id) of the first `limit` records that are not loaded, in order."""
+    def next(self, device: str, topic: str, limit: int, max_bytes: int | None = None) -> list[tuple[int, str, int]]:
+        """(offset, id, bytes) of the first records that are not loaded, in order.
+
+        At most `limit`, and together at most `max_bytes` unless the first alone has more.
+        """
         backlog = self._backlog(device, topic)
-        if backlog is None:
-            return []
-        wanted = islice(backlog.entries.items(), backlog.loaded, backlog.loaded + limit)
-        return [(packed >> _SIZE_BITS, id) for id, packed in wanted]
+        found: list[tuple[int, str, int]] = []
+        room = max_bytes
+        for id, packed in islice(backlog.entries.items(), backlog.loaded, backlog.loaded + limit) if backlog else ():
+            size = packed & _SIZE_MASK
+            if room is not None:
+                room -= size
+                if room < 0 and found:
+                    break
+            found.append((packed >> _SIZE_BITS, id, size))
+        return found
 
     def load(self, device: str, topic: str, offset: int) -> None:
         """Mark the device's records up to and including `offset` as loaded: they are in its lane now."""

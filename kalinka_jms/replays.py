@@ -1,6 +1,6 @@
 """Brings parked records back, in order, when their device listens.
 
-It has no thread: `sub` calls it when a device, a link, a partition or the time gives a reason to look, and with the
+It has no thread: `streams` calls it when a device, a link, a partition or the time gives a reason to look, and with the
 parked records that were read. What is read goes to the head of the device's stream; new records queue behind it.
 """
 
@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from kalinka_jms.backlog import Backlog, Loaded
+from kalinka_jms.backlog import Indexed, Loaded
 from kalinka_jms.dispatch import Dispatcher
 from kalinka_jms.entry import Entry
 from kalinka_jms.errors import RecordError
+from kalinka_jms.items import Items
+from kalinka_jms.outcomes import Books
 from kalinka_jms.parked import parse_parked_key
 from kalinka_jms.registry import Directory
-from kalinka_jms.share import Item, Share, Stream
+from kalinka_jms.share import Chunk, Item, Share, Stream
 
 log = logging.getLogger("kalinka.sub")
 
-CHUNK = 200
-"""Parked records of one stream read at once: those of one STOMP transaction."""
+CHUNK, CHUNK_BYTES = 200, 1024 * 1024
+"""Parked records of one stream read at once, and their bytes: those of one STOMP transaction."""
 
-LOADED = 5000
-"""Parked records in memory at once, at most; further devices wait for their turn."""
+LOADED, LOADED_BYTES = 5000, 32 * 1024 * 1024
+"""Parked records in memory, and their bytes, from which on further devices wait for their turn."""
+
+LOOKS = 1000
+"""Devices looked at in one turn."""
 
 RETRY_FIRST, RETRY_MOST = 1.0, 30.0
 """Seconds until a device that is said to listen, but was not reached, is tried again; doubled each time."""
@@ -35,79 +40,104 @@ Key = tuple[Share, str, str]
 """Share, device, name of the stream."""
 
 
+class Reader(Protocol):
+    """Where parked records are read; see `Backlog`."""
+
+    def load(self, share: Share, offsets: Sequence[int]) -> None: ...
+
+    def close(self, share: Share) -> None: ...
+
+
 class Replays:
     """What is parked, and what of it is on its way back."""
 
-    def __init__(
-        self,
-        backlog: Backlog,
-        owners: Directory,
-        dispatcher: Dispatcher,
-        destination: Callable[[str, str], str],
-        item: Callable[[Any, str], Item],
-        bury: Callable[[Share, Any, str], None],
-    ) -> None:
-        """`destination`: device and name of a stream → JMS destination; `item` makes a record of a parked message."""
-        self._backlog = backlog
+    def __init__(self, reader: Reader, owners: Directory, dispatcher: Dispatcher, items: Items, books: Books) -> None:
+        self._reader = reader
         self._owners = owners
         self._dispatcher = dispatcher
-        self._destination = destination
-        self._item = item
-        self._bury = bury
-        self._queue: deque[Key] = deque()
+        self._items = items
+        self._books = books
+        self._looks: dict[Share, list[str]] = {}  # devices to look at
+        self._queue: dict[Key, None] = {}  # streams that could start if there were room
         self._delays: dict[Key, float] = {}
+        self._timers: dict[Key, float] = {}  # streams that wait for their time
         self._due: list[tuple[float, int, Key]] = []
         self._count = 0
-        self._pins: dict[str, set[Share]] = {}
-        self.loaded = 0
-        """Parked records in memory."""
+        self._pins: Counter[str] = Counter()
+        self.loaded = self.loaded_bytes = 0
+        """Parked records in memory, or about to be."""
 
-    def index(self, share: Share, messages: Sequence[Any], *, whole: bool) -> None:
+    @property
+    def has_room(self) -> bool:
+        return self.loaded < LOADED and self.loaded_bytes < LOADED_BYTES
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to `look` at."""
+        return bool(self._looks)
+
+    def index(self, indexed: Indexed) -> None:
         """Take in what is parked in a share; with the last of it look which devices listen."""
-        for message in messages:
-            self._note(share, message)
-        if whole:
+        share = indexed.share
+        if not share.open:
+            return
+        for offset, key, size in indexed.records:
+            _note(share, offset, key, size)
+        if indexed.whole:
             share.indexed = True
-            for device in share.index.devices():
-                self.parked(share, device)
+            self._looks[share] = list(share.index.devices())
 
     def parked(self, share: Share, device: str) -> None:
-        """Something more of this device is parked; a change may have come before that was known."""
-        self._pins.setdefault(device, set()).add(share)
-        self._owners.pin(device)
-        self.wake(share, device)
+        """Something of this device is parked. It is pinned before the look: a change may have come before that."""
+        if device not in share.pinned:
+            share.pinned.add(device)
+            self._pins[device] += 1
+            self._owners.pin(device)
+        for name in share.index.topics(device):
+            self._start((share, device, name))
 
     def changed(self, share: Share, device: str) -> None:
         """The registry says something new about a device."""
         for name in share.index.topics(device):
             self._delays.pop((share, device, name), None)
-            self._start((share, device, name))
-
-    def wake(self, share: Share, device: str) -> None:
-        """Look whether what is parked for the device can go out now."""
-        for name in share.index.topics(device):
+            self._timers.pop((share, device, name), None)
             self._start((share, device, name))
 
     def everything(self, shares: Sequence[Share]) -> None:
         """Look at all that is parked: a link came up."""
+        self._timers.clear()
         for share in shares:
-            for device in share.index.devices():
-                self.wake(share, device)
+            if share.indexed:
+                self._looks[share] = list(share.index.devices())
+
+    def look(self) -> None:
+        """Do a part of the looking: a long backlog must not hold everything else up."""
+        for _ in range(LOOKS):
+            share = next(iter(self._looks), None)
+            if share is None:
+                return
+            if self._looks[share]:
+                self.parked(share, self._looks[share].pop())
+            else:
+                del self._looks[share]
 
     def later(self, stream: Stream, now: float) -> None:
         """The registry says that it listens, and yet it was not reached: try again after a while."""
         key = stream.share, stream.device, stream.name
-        delay = self._delays.get(key, RETRY_FIRST / 2) * 2
-        self._delays[key] = min(delay, RETRY_MOST)
+        self._delays[key] = min(2 * self._delays.get(key, RETRY_FIRST / 2), RETRY_MOST)
+        self._timers[key] = now + self._delays[key]
         self._count += 1
-        heapq.heappush(self._due, (now + self._delays[key], self._count, key))
+        heapq.heappush(self._due, (self._timers[key], self._count, key))
 
     def due(self, now: float) -> None:
-        """Start what waited for its time."""
+        """Start what waited for its time, or for room."""
         while self._due and self._due[0][0] <= now:
-            _, _, key = heapq.heappop(self._due)
-            if key in self._delays:
-                self._start(key, retry=True)
+            time, _, key = heapq.heappop(self._due)
+            if self._timers.get(key) == time:
+                del self._timers[key]
+                self._start(key)
+                self._forget_delay(key)
+        self._fill()
 
     def arrived(self, loaded: Loaded, now: float) -> None:
         """A parked record was read, or is not there any more."""
@@ -115,74 +145,85 @@ class Replays:
         key = share.wanted.pop(loaded.offset, None)
         if key is None or not share.open:
             return
-        batch = share.loading[key]
-        batch[loaded.offset] = loaded.message
-        if not any(offset in share.wanted for offset in batch):
-            self._complete(share, key, share.loading.pop(key), now)
+        chunk = share.loading[key]
+        chunk.found[loaded.offset] = loaded.message
+        if len(chunk.found) == len(chunk.wanted):
+            del share.loading[key]
+            self._complete(share.stream(*key), chunk, now)
 
-    def kept(self, share: Share) -> None:
-        """A record that was parked just now goes on from memory."""
-        share.replaying += 1
-        self.loaded += 1
+    def keep(self, stream: Stream, item: Item, offset: int, now: float) -> None:
+        """A record of a stream that holds all that is parked before it was parked just now: it goes on from memory."""
+        share, item.parked = stream.share, offset
+        self._hold(share, 1, _bytes(item.message))
+        share.index.load(stream.device, stream.name, offset)
+        stream.lane.push(item, now)
 
     def returned(self, share: Share, item: Item) -> None:
         """A parked record has its outcome, or went back to being only parked."""
         if item.parked is not None:
-            self._released(share)
-
-    def _released(self, share: Share) -> None:
-        share.replaying -= 1
-        self.loaded -= 1
+            self._hold(share, -1, -_bytes(item.message))
 
     def settled(self, share: Share, device: str, name: str) -> None:
         """The stream has nothing more in memory: go on with what is parked, or let the device go."""
         self._delays.pop((share, device, name), None)
+        self._timers.pop((share, device, name), None)
         self._start((share, device, name))
-        while self._queue and self.loaded < LOADED:
-            self._start(self._queue.popleft())
+        self._fill()
         if not share.index.topics(device):
             self._unpin(share, device)
 
     def close(self, share: Share) -> None:
         """The share ended."""
-        self._backlog.close(share)
-        self.loaded -= share.replaying
-        self._queue = deque(key for key in self._queue if key[0] is not share)
+        self._reader.close(share)
+        self._hold(share, -share.replaying, -share.replaying_bytes)
+        self._looks.pop(share, None)
+        self._queue = {key: none for key, none in self._queue.items() if key[0] is not share}
         self._delays = {key: delay for key, delay in self._delays.items() if key[0] is not share}
-        for device in [device for device, shares in self._pins.items() if share in shares]:
+        self._timers = {key: time for key, time in self._timers.items() if key[0] is not share}
+        self._due = [entry for entry in self._due if entry[2][0] is not share]
+        heapq.heapify(self._due)
+        for device in tuple(share.pinned):
             self._unpin(share, device)
 
+    def _hold(self, share: Share, count: int, size: int) -> None:
+        share.replaying += count
+        share.replaying_bytes += size
+        self.loaded += count
+        self.loaded_bytes += size
+
     def _unpin(self, share: Share, device: str) -> None:
-        shares = self._pins.get(device, set())
-        shares.discard(share)
-        if not shares:
-            self._pins.pop(device, None)
+        if device not in share.pinned:
+            return
+        share.pinned.remove(device)
+        self._pins[device] -= 1
+        if not self._pins[device]:
+            del self._pins[device]
             self._owners.unpin(device)
 
-    def _note(self, share: Share, message: Any) -> None:
-        try:
-            device, name, id = parse_parked_key(message.key() or b"")
-        except RecordError as error:
-            log.error("not a parked record", extra={"offset": message.offset(), "reason": str(error)})
-            return
-        if message.value() is None:
-            share.index.remove(device, name, id, message.offset())
-        else:
-            share.index.add(device, name, id, message.offset(), len(message.value()))
+    def _fill(self) -> None:
+        """There may be room: start what waited for it."""
+        while self._queue and self.has_room:
+            key = next(iter(self._queue))
+            del self._queue[key]
+            self._start(key)
 
-    def _start(self, key: Key, *, retry: bool = False) -> None:
+    def _forget_delay(self, key: Key) -> None:
         share, device, name = key
-        if not self._ready(share, device, name) or (key in self._delays and not retry):
+        if (device, name) not in share.parking and name not in share.index.topics(device):
+            self._delays.pop(key, None)
+
+    def _start(self, key: Key) -> None:
+        share, device, name = key
+        if key in self._timers or not self._ready(share, device, name):
             return
-        if self.loaded >= LOADED:
-            self._queue.append(key)
+        if not self.has_room:
+            self._queue[key] = None
             return
-        wanted = share.index.next(device, name, CHUNK)
-        share.loading[device, name] = dict.fromkeys((offset for offset, _ in wanted), None)
-        share.wanted.update(dict.fromkeys((offset for offset, _ in wanted), (device, name)))
-        share.replaying += len(wanted)
-        self.loaded += len(wanted)
-        self._backlog.load(share, [offset for offset, _ in wanted])
+        chunk = Chunk({o: (id, size) for o, id, size in share.index.next(device, name, CHUNK, CHUNK_BYTES)})
+        share.loading[device, name] = chunk
+        share.wanted.update(dict.fromkeys(chunk.wanted, (device, name)))
+        self._hold(share, len(chunk.wanted), sum(size for _, size in chunk.wanted.values()))
+        self._reader.load(share, list(chunk.wanted))
 
     def _ready(self, share: Share, device: str, name: str) -> bool:
         """Whether the device listens, nothing of the stream is in memory, and something of it is parked."""
@@ -191,28 +232,46 @@ class Replays:
         if (device, name) in share.streams or share.index.loaded(device, name):
             return False
         entry = self._owners.get(device)
-        return isinstance(entry, Entry) and self._dispatcher.reachable(entry, self._destination(device, name))
+        try:
+            destination = self._items.destination(device, name)
+        except RecordError:
+            return True  # no route has it any more: it is dead
+        return isinstance(entry, Entry) and self._dispatcher.reachable(entry, destination)
 
-    def _complete(self, share: Share, key: tuple[str, str], batch: dict[int, Any], now: float) -> None:
-        device, name = key
-        stream = share.stream(device, name)
-        for offset, id in share.index.next(device, name, len(batch)):
-            if offset not in batch:
-                break
-            message = batch[offset]
+    def _complete(self, stream: Stream, chunk: Chunk, now: float) -> None:
+        share, device, name = stream.share, stream.device, stream.name
+        for offset, (id, size) in chunk.wanted.items():
+            message = chunk.found[offset]
             if message is None:
+                log.warning("a parked record is gone from Kafka", extra={"device": device, "kalinka.id": id})
                 share.index.remove(device, name, id)
-                self._released(share)
+                self._hold(share, -1, -size)
             else:
-                self._push(stream, message, now)
-        share.index.load(device, name, max(batch))
+                self._push(stream, message, id, now)
+        share.index.load(device, name, max(chunk.wanted))
         self._dispatcher.send(stream, now)
 
-    def _push(self, stream: Stream, message: Any, now: float) -> None:
+    def _push(self, stream: Stream, message: Any, id: str, now: float) -> None:
         try:
-            item = self._item(message, stream.name)
+            item = self._items.parked(message, stream.device, stream.name, id)
         except RecordError as error:  # the routes have changed since it was parked
-            self._bury(stream.share, message, str(error))
-            self._released(stream.share)
+            self._books.bury_parked(stream.share, message, str(error), (stream.device, stream.name, id))
+            self._hold(stream.share, -1, -_bytes(message))
         else:
             stream.lane.push(item, now)
+
+
+def _bytes(message: Any) -> int:
+    return len(message.value() or b"")
+
+
+def _note(share: Share, offset: int, key: bytes | None, size: int | None) -> None:
+    try:
+        device, name, id = parse_parked_key(key or b"")
+    except RecordError as error:
+        log.error("not a parked record", extra={"offset": offset, "reason": str(error)})
+        return
+    if size is None:
+        share.index.remove(device, name, id, offset)
+    else:
+        share.index.add(device, name, id, offset, size)

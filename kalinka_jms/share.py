@@ -19,7 +19,13 @@ from kalinka_jms.sends import Send
 from kalinka_jms.watermark import Watermark
 
 REMEMBERED = 10_000
-"""Ids of delivered records that a share remembers, to recognise a duplicate."""
+"""Delivered records that a share remembers, to recognise a duplicate."""
+
+Name = tuple[str, str]
+"""A device, and the name of one of its streams."""
+
+Mark = tuple[str, str, str, int]
+"""What makes two records the same: device, stream, id and hops (one that was handed over is not the one it was)."""
 
 
 class Outcome(StrEnum):
@@ -48,6 +54,10 @@ class Item:
     parked: int | None = None
     """The offset where it is parked, for a record that is replayed."""
 
+    @property
+    def mark(self) -> Mark:
+        return self.command.device, self.name, self.command.id, self.command.hops
+
 
 @dataclass(slots=True, eq=False)
 class Write:
@@ -64,9 +74,14 @@ class Write:
     """The record that gets the outcome when this is committed."""
     replay: bool = False
     """Whether that record came from the parked topic, so that no offset of the group belongs to it."""
-    decided: bool = False
+    stream: Name | None = None
+    """The stream that may go on from memory only when this is committed."""
+    stub: bool = False
+    """A dead letter without its value, because not even the dead-letter topic takes that."""
     offset: int = -1
     """Where Kafka put it; known once the transaction is committed."""
+    refused: str = ""
+    """Why Kafka can never take it."""
 
 
 class State(Enum):
@@ -94,10 +109,15 @@ class Stream:
     port: str = ""
     """The broker it is ready for."""
 
-    @property
-    def quiet(self) -> bool:
-        """True when it holds nothing any more."""
-        return self.lane.idle and not self.behind
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """Parked records of one stream that are being read."""
+
+    wanted: dict[int, tuple[str, int]]
+    """Offset → id and bytes, in order."""
+    found: dict[int, Any] = field(default_factory=dict)
+    """Offset → message; None for one that is not there any more."""
 
 
 class Share:
@@ -113,25 +133,29 @@ class Share:
         self.indexed = False
         """True once the parked records are known; no record is taken before."""
         self.index = ParkedIndex()
-        self.streams: dict[tuple[str, str], Stream] = {}
+        self.streams: dict[Name, Stream] = {}
         self.writes: deque[Write] = deque()
-        self.parking: Counter[tuple[str, str]] = Counter()
+        """What is to be written to Kafka, and no batch has yet."""
+        self.parking: Counter[Name] = Counter()
         """Records per stream that are on their way into the parked topic."""
-        self.loading: dict[tuple[str, str], dict[int, Any]] = {}
-        """Streams whose parked records are being read: offset → message, None while it has not come."""
-        self.wanted: dict[int, tuple[str, str]] = {}
-        """Offsets of parked records that are being read → device and stream."""
+        self.loading: dict[Name, Chunk] = {}
+        """Streams whose parked records are being read."""
+        self.wanted: dict[int, Name] = {}
+        """Offsets of parked records that are being read."""
+        self.pinned: set[str] = set()
+        """Devices of which something is parked, whose changes are told."""
         self.replaying = 0
         """Parked records that are being read or are in streams."""
-        self.active: set[tuple[str, int]] = set()
-        """Identities of the records that are on their way."""
+        self.replaying_bytes = 0
+        self.active: set[Mark] = set()
+        """The records that are on their way, also into the parked topic."""
         self.pending = 0
         """Records taken that have no outcome yet."""
         self.pending_bytes = 0
         self._watermarks: dict[str, Watermark] = {}
         self._newest: dict[str, int] = {}
         self._committed: dict[str, int] = {}
-        self._delivered: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._delivered: OrderedDict[Mark, None] = OrderedDict()
 
     @property
     def key(self) -> tuple[str, int]:
@@ -141,8 +165,10 @@ class Share:
         """A record was taken from Kafka; False if it, or a later one, had been taken before."""
         if offset <= self._newest.get(topic, -1):
             return False
+        if topic not in self._watermarks:
+            self._watermarks[topic] = Watermark(offset)
         self._newest[topic] = offset
-        self._watermarks.setdefault(topic, Watermark()).add(offset)
+        self._watermarks[topic].add(offset)
         return True
 
     def finish(self, topic: str, offset: int) -> None:
@@ -150,11 +176,14 @@ class Share:
         self._watermarks[topic].finish(offset)
 
     def positions(self) -> Iterator[tuple[str, int]]:
-        """Topic and offset to commit, where that has moved since `committed`."""
+        """Topic and offset to commit, of every topic of which something was taken."""
         for topic, watermark in self._watermarks.items():
-            position = watermark.position
-            if position is not None and position != self._committed.get(topic):
-                yield topic, position
+            assert watermark.position is not None
+            yield topic, watermark.position
+
+    def moved(self) -> Iterator[tuple[str, int]]:
+        """Those of `positions` that are not committed."""
+        return (place for place in self.positions() if place[1] != self._committed.get(place[0]))
 
     def committed(self, topic: str, offset: int) -> None:
         self._committed[topic] = offset
@@ -168,19 +197,28 @@ class Share:
         return found
 
     def forget(self, stream: Stream) -> None:
-        """Drop a quiet stream."""
-        self.streams.pop((stream.device, stream.name), None)
+        """Drop a stream that holds nothing any more; another one that took its place since then stays."""
+        key = stream.device, stream.name
+        if self.streams.get(key) is stream:
+            del self.streams[key]
 
     def blocked(self, device: str, name: str) -> bool:
         """Whether a new record must go behind parked ones."""
         return self.parking[device, name] > 0 or not self.index.loaded(device, name)
 
-    def remember(self, command: Command) -> None:
+    def known(self, item: Item) -> bool:
+        """Whether the same record was delivered, is parked, or is on its way."""
+        mark = item.mark
+        device, name, id, _ = mark
+        return mark in self.active or mark in self._delivered or self.index.has(device, name, id)
+
+    def remember(self, item: Item) -> None:
         """This record was delivered."""
-        self._delivered[command.id, command.hops] = None
+        self._delivered[item.mark] = None
         if len(self._delivered) > REMEMBERED:
             self._delivered.popitem(last=False)
 
-    def delivered(self, command: Command) -> bool:
-        """Whether it was delivered before. A record that was handed over has more hops and is not the same."""
-        return (command.id, command.hops) in self._delivered
+
+def parked_topic(group: str) -> str:
+    """The name of a group's parked topic."""
+    return f"{group}.parked"

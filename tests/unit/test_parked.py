@@ -48,14 +48,23 @@ def test_replay_reads_each_once_and_in_order() -> None:
     index = ParkedIndex()
     for offset in range(5):
         index.add("dev1", "t", f"id{offset}", offset * 10, size=1)
-    assert index.next("dev1", "t", 2) == [(0, "id0"), (10, "id1")]
+    assert index.next("dev1", "t", 2) == [(0, "id0", 1), (10, "id1", 1)]
     index.load("dev1", "t", 10)
-    assert index.next("dev1", "t", 9) == [(20, "id2"), (30, "id3"), (40, "id4")]
+    assert index.next("dev1", "t", 9) == [(20, "id2", 1), (30, "id3", 1), (40, "id4", 1)]
     index.load("dev1", "t", 40)
     assert index.loaded("dev1", "t") and index.next("dev1", "t", 9) == []
     index.remove("dev1", "t", "id0")
     index.unload("dev1", "t")
-    assert index.next("dev1", "t", 1) == [(10, "id1")]
+    assert index.next("dev1", "t", 1) == [(10, "id1", 1)]
+
+
+def test_what_is_read_at_once_is_bounded_in_bytes() -> None:
+    index = ParkedIndex()
+    for offset, size in enumerate((5, 5, 20, 1)):
+        index.add("dev1", "t", f"id{offset}", offset, size=size)
+    assert [offset for offset, _, _ in index.next("dev1", "t", 9, 10)] == [0, 1]
+    index.load("dev1", "t", 1)
+    assert [offset for offset, _, _ in index.next("dev1", "t", 9, 10)] == [2]  # alone, whatever its size
 
 
 def test_parked_again_is_at_its_new_place_and_not_loaded() -> None:
@@ -65,7 +74,7 @@ def test_parked_again_is_at_its_new_place_and_not_loaded() -> None:
     index.load("dev1", "t", 1)
     index.add("dev1", "t", "a", 2, size=6)
     assert index.backlog("dev1", "t") == [1, 2]
-    assert index.next("dev1", "t", 9) == [(2, "a")]
+    assert index.next("dev1", "t", 9) == [(2, "a", 6)]
     assert (index.count, index.bytes, index.expires("dev1", "t", "b")) == (2, 13, 99.0)
     index.add("dev1", "t", "b", 3, size=7)
     assert index.expires("dev1", "t", "b") is None
@@ -76,7 +85,7 @@ def test_what_comes_after_a_load_is_not_loaded() -> None:
     index.add("dev1", "t", "a", 0, size=1)
     index.load("dev1", "t", 1_000)
     index.add("dev1", "t", "b", 1, size=1)
-    assert index.next("dev1", "t", 9) == [(1, "b")]
+    assert index.next("dev1", "t", 9) == [(1, "b", 1)]
 
 
 def test_reading_back_is_refused() -> None:
@@ -167,7 +176,7 @@ class ParkedMachine(RuleBasedStateMachine):
     @rule(device=devices, topic=topics, limit=st.integers(min_value=0, max_value=5), load=st.booleans())
     def read(self, device: str, topic: str, limit: int, load: bool) -> None:
         wanted = [r for r in self.lane(device, topic) if not r.loaded][:limit]
-        assert self.index.next(device, topic, limit) == [(r.offset, r.id) for r in wanted]
+        assert self.index.next(device, topic, limit) == [(r.offset, r.id, r.size) for r in wanted]
         if load and wanted:
             self.index.load(device, topic, wanted[-1].offset)
             for record in wanted:
