@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil
 from threading import Lock
 
 from kalinka_jms.lab.payload import Payload
 
-MAX_STRAYS_KEPT = 20
+KEPT = 20
+"""Single messages that a verdict names, of each kind."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,10 +47,13 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the ledger says: every stream, their sum, and messages that arrived where they were not meant to."""
+    """What the ledger says: every stream, their sum, and by name some messages that are lost, that came too late to be
+    in order, and that arrived where they were not meant to (strays)."""
 
     total: Tally
     streams: dict[Stream, Tally]
+    lost: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
     strays: tuple[str, ...] = ()
 
     @property
@@ -66,7 +71,7 @@ class _Page:
     arrived: set[int] = field(default_factory=set)
     confirmed: int = 0  # both acknowledged and arrived
     duplicates: int = 0
-    reordered: int = 0
+    late: list[int] = field(default_factory=list)
     highest: int = 0
     latencies: list[float] = field(default_factory=list)
 
@@ -81,9 +86,13 @@ class _Page:
             return
         self.arrived.add(number)
         self.confirmed += number in self.acknowledged
-        self.reordered += number < self.highest
+        if number < self.highest:
+            self.late.append(number)
         self.highest = max(self.highest, number)
         self.latencies.append(latency)
+
+    def lost(self) -> list[int]:
+        return sorted(self.acknowledged - self.arrived)
 
 
 class Ledger:
@@ -143,7 +152,9 @@ class Ledger:
         """The verdict on everything entered so far."""
         with self._lock:
             streams = {stream: _tally([page]) for stream, page in sorted(self._pages.items(), key=lambda item: item[0])}
-            return Verdict(_tally(self._pages.values()), streams, self._all_strays())
+            lost = _named((stream, page.lost()) for stream, page in self._pages.items())
+            late = _named((stream, page.late) for stream, page in self._pages.items())
+            return Verdict(_tally(self._pages.values()), streams, lost, late, self._all_strays())
 
     def tallies(self, name: Callable[[Stream], str]) -> dict[str, Tally]:
         """The tally of all streams that `name` gives one name."""
@@ -164,7 +175,7 @@ class Ledger:
 
     def _stray(self, payload: Payload, receiver: str) -> None:
         self._stray_count += 1
-        if len(self._strays) < MAX_STRAYS_KEPT:
+        if len(self._strays) < KEPT:
             self._strays.append(f"{payload.source} → {payload.destination} #{payload.number} arrived at {receiver}")
 
     def _all_strays(self) -> tuple[str, ...]:
@@ -182,12 +193,17 @@ def _tally(pages: Iterable[_Page]) -> Tally:
         received=received,
         lost=sent - received,
         duplicates=sum(page.duplicates for page in pages),
-        reordered=sum(page.reordered for page in pages),
+        reordered=sum(len(page.late) for page in pages),
         unconfirmed=sum(len(page.numbers) for page in pages) - sent,
         p50=percentile(latencies, 50),
         p99=percentile(latencies, 99),
         max=percentile(latencies, 100),
     )
+
+
+def _named(streams: Iterable[tuple[Stream, list[int]]]) -> tuple[str, ...]:
+    named = (f"{s.source} → {s.destination} by {s.via} #{number}" for s, numbers in streams for number in numbers)
+    return tuple(islice(named, KEPT))
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:

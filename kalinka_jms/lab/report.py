@@ -26,7 +26,8 @@ def as_text(verdict: Verdict) -> str:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [_line(row, widths) for row in table]
     rule = "-" * len(lines[0])
-    notes = [f"stray: {stray}" for stray in verdict.strays]
+    named = {"lost": verdict.lost, "late": verdict.late, "stray": verdict.strays}
+    notes = [f"{kind}: {message}" for kind, messages in named.items() for message in messages]
     if verdict.total.unconfirmed:
         notes.append(f"{verdict.total.unconfirmed} more were sent without an acknowledgement: neither sent nor lost")
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *notes])

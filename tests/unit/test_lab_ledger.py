@@ -38,6 +38,7 @@ def test_the_verdict_counts_what_happened(history: list[tuple[str, bool, list[in
     assert total.duplicates == len(arrivals) - len(arrived)
     assert ledger.outstanding() == len(sends) - len(arrived)
     assert total.reordered == _reordered(history, arrivals)
+    assert (len(ledger.verdict().lost), len(ledger.verdict().late)) == (min(total.lost, 20), min(total.reordered, 20))
     assert total.max == (max(min(history[i][2]) for i in arrived) / 1000 if arrived else None)
 
 
@@ -113,6 +114,7 @@ def test_the_report_reads_well() -> None:
     verdict = ledger.verdict()
     assert rows(verdict)[0] == ("beast → wolverine by dev1", "2", "1", "1", "0", "0", "1.5 s", "1.5 s", "1.5 s")
     assert rows(verdict)[-1][:4] == ("total", "2", "1", "1")
+    assert "lost: beast → wolverine by dev1 #2" in as_text(verdict)
     assert "1 more were sent without an acknowledgement" in as_text(verdict)
     decoded = json.loads(as_json(verdict))
     assert decoded["total"]["lost"] == 1 and decoded["proven"] is False
