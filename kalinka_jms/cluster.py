@@ -36,6 +36,17 @@ _REFUSED = frozenset(
 )
 
 
+_SOON = frozenset(
+    (
+        KafkaCode.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaCode.COORDINATOR_NOT_AVAILABLE,
+        KafkaCode.NOT_COORDINATOR,
+        KafkaCode.LEADER_NOT_AVAILABLE,
+        KafkaCode.NOT_LEADER_FOR_PARTITION,
+    )
+)
+"""Kafka will know soon."""
+
 Place = tuple[str, int]
 """A topic and a partition of it."""
 
@@ -169,15 +180,16 @@ class Cluster:
         return {place: (first[place], last[place]) for place in places}
 
     def _offsets(self, places: Sequence[Place], spec: OffsetSpec) -> dict[Place, int]:
-        asked = self._admin.list_offsets(
-            {TopicPartition(*place): spec for place in places},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=self._timeout,
-        )
-        try:
+        def ask() -> dict[Place, int]:
+            asked = self._admin.list_offsets(
+                {TopicPartition(*place): spec for place in places},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=self._timeout,
+            )
             return {(where.topic, where.partition): answer.result().offset for where, answer in asked.items()}
-        except KafkaException as error:
-            raise self._error(error) from error
+
+        found: dict[Place, int] = self._try(ask)
+        return found
 
     def create(self, name: str, partitions: int, replication: int, settings: Mapping[str, str]) -> bool:
         """Create a topic; False if somebody else did in the meantime."""
@@ -198,14 +210,14 @@ class Cluster:
             try:
                 return ask()
             except KafkaException as error:
-                code = error.args[0]
-                if code.code() < 0 or not code.retriable() or time.monotonic() > deadline:
+                if error.args[0].code() not in _SOON or time.monotonic() > deadline:
                     raise self._error(error) from error
             time.sleep(PAUSE)
 
     def _error(self, error: KafkaException, what: str = "") -> KafkaError:
         self._admin.poll(0.1)
-        text = "; ".join([*self._said][:3]) or error.args[0].str()
+        code = error.args[0]
+        text = "; ".join([*self._said][:3]) or f"{code.str().rstrip(': ')} ({code.name()})"
         return KafkaError(f"Kafka at {self._where}: {what}{': ' if what else ''}{text}")
 
     def _hear(self, error: KafkaCode) -> None:
