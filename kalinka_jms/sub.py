@@ -243,9 +243,9 @@ class Sub:
             self._commits.submit(batch) if batch.writes else self._commit_offsets(batch)
 
     def _commit_offsets(self, batch: Batch) -> None:
-        """Commit by the consumer itself, which only this thread may use: confluent-kafka 2.16 holds every other one back
-        for as long as this one polls (tried: a commit took 8 s). The answer comes in a poll; while partitions are given
-        up there is none, and it is waited for."""
+        """Commit by the consumer itself, which only this thread may use: confluent-kafka 2.16 holds every other one
+        back for as long as this one polls (tried: a commit took 8 s). The answer comes in a poll; while partitions are
+        given up there is none, and it is waited for."""
         try:
             if self._giving_up:
                 self._offsets_committed(None, self._consumer.commit(offsets=batch.positions(), asynchronous=False))
