@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError as KafkaCode
@@ -54,10 +54,6 @@ class Outbox:
         self._uplinks = uplinks
         self._batch_size = batch_size
         self._kafka: Any = producer(settings, **{"batch.size": batch_size})
-        self.poll = self._kafka.poll
-        """Take Kafka's answers, waiting up to so many seconds for one."""
-        self.flush = self._kafka.flush
-        """Wait up to so many seconds until everything has its answer."""
 
     def ask(self, needed: str | None) -> None:
         """Raises KafkaError when Kafka does not answer here, or does not have the topic that is needed."""
@@ -97,10 +93,31 @@ class Outbox:
                 window.failures = failures[place:]
                 return
 
+    def poll(self, timeout: float) -> None:
+        """Take Kafka's answers, waiting up to `timeout` seconds for one. Raises ProducerFailed."""
+        self._serve(self._kafka.poll, timeout)
+
+    def flush(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until everything has its answer. Raises ProducerFailed."""
+        self._serve(self._kafka.flush, timeout)
+
     def close(self) -> None:
         """Give up what has no answer. A record without one would keep the producer, and its threads, for ever."""
         self._kafka.purge()
-        self._kafka.flush(ANSWER)
+        with contextlib.suppress(ProducerFailed):
+            self.flush(0)
+        with contextlib.suppress(ProducerFailed):  # once more: a fatal error ends the first one early
+            self.flush(ANSWER)
+
+    @staticmethod
+    def _serve(call: Callable[[float], object], timeout: float) -> None:
+        """A fatal error of the producer is raised wherever answers are taken, at times as a SystemError (tried)."""
+        try:
+            call(timeout)
+        except KafkaException as error:
+            raise ProducerFailed(f"the producer failed: {error.args[0].str()}") from error
+        except SystemError as error:
+            raise ProducerFailed(f"the producer failed: {error}") from error
 
     def _dispose(self, pending: Pending, error: Any, topic: str, alone: bool) -> bool:
         """Keep one message that Kafka refuses for its own fault; False when there is no room for that now.

@@ -44,7 +44,7 @@ class FakeProducer:
             self._granted += count
             self.kafka.changed()
 
-    def produce(  # noqa: PLR0917 (the order is confluent-kafka's)
+    def produce(
         self,
         topic: str,
         value: bytes | None = None,

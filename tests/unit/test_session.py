@@ -228,6 +228,26 @@ def test_a_failure_that_produce_raises_ends_the_session_too(up: Uplink) -> None:
     assert up.values(DEAD) == []
 
 
+@pytest.mark.parametrize("error", [KafkaException(KafkaError(KafkaError._FATAL)), SystemError("returned NULL")])
+@pytest.mark.parametrize("call", ["poll", "flush"])
+def test_a_fatal_error_ends_the_session_not_the_process(up: Uplink, call: str, error: Exception) -> None:
+    """confluent-kafka raises it where answers are taken."""
+    instance = up.start()
+    up.wait(lambda: bool(up.kafka.producers))
+    served = getattr(FakeProducer, call)
+
+    def serve(timeout: float) -> object:
+        setattr(up.kafka.producers[0], call, lambda timeout: served(up.kafka.producers[0], timeout))
+        raise error
+
+    setattr(up.kafka.producers[0], call, serve)
+    up.publish(10)
+    up.finish()
+    up.wait(lambda: call == "flush" or len(up.kafka.producers) == 2)
+    run(instance)()
+    assert instance.failure is None
+
+
 def test_a_failure_leaves_no_producer_behind_that_waits_for_an_answer(up: Uplink) -> None:
     """A record without an answer keeps the producer alive, with its threads and sockets."""
     up.kafka.hold()
