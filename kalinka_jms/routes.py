@@ -13,11 +13,11 @@ from itertools import product
 from typing import Protocol
 
 from kalinka_jms import murmur2
+from kalinka_jms.config.fields import is_kafka_topic
+from kalinka_jms.config.settings import DownRoute, UpRoute
 from kalinka_jms.errors import FrameError, RecordError
-from kalinka_jms.fields import is_kafka_topic
-from kalinka_jms.frames import unescape
 from kalinka_jms.names import CANARY, MAX_DESTINATION, matches, refusal, to_jms, to_mqtt
-from kalinka_jms.settings import DownRoute, UpRoute
+from kalinka_jms.stomp.frames import unescape
 from kalinka_jms.template import Template, device_of
 
 __all__ = [

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError, Problem
-from kalinka_jms.members import Members
-from kalinka_jms.pub import Pub
+from kalinka_jms.pub.members import Members
+from kalinka_jms.pub.pub import Pub
 from kalinka_jms.registry import Client, connect
-from kalinka_jms.sub import Sub
-from kalinka_jms.watch import Watch
+from kalinka_jms.registry.watch import Watch
+from kalinka_jms.sub.sub import Sub
 
 log = logging.getLogger("kalinka.service")
 

@@ -11,9 +11,9 @@ from kalinka_cli.devices import session
 from kalinka_cli.output import progress, quiet, show_json, show_table
 
 if TYPE_CHECKING:
-    from kalinka_jms.cluster import GroupState
-    from kalinka_jms.fleet import BrokerView
-    from kalinka_jms.settings import Settings
+    from kalinka_jms.config.settings import Settings
+    from kalinka_jms.ops.cluster import GroupState
+    from kalinka_jms.ops.fleet import BrokerView
 
 FINDING = 1
 TITLES = ("BROKER", "GROUP", "STATE", "DEVICES", "WATCHED BY", "PUB ACTIVE", "LINKS")
@@ -37,7 +37,7 @@ def brokers(config: Config, as_json: Json = False) -> None:
     """
     quiet()
     from kalinka_jms.config import load
-    from kalinka_jms.fleet import Fleet, as_document
+    from kalinka_jms.ops.fleet import Fleet, as_document
 
     settings = load(config)
     with session(settings) as client, progress() as shown:
@@ -52,8 +52,8 @@ def brokers(config: Config, as_json: Json = False) -> None:
 
 
 def _readers(settings: Settings) -> GroupState | None:
-    from kalinka_jms.cluster import Cluster
     from kalinka_jms.errors import KafkaError
+    from kalinka_jms.ops.cluster import Cluster
 
     try:
         return Cluster(settings, KAFKA).group(settings.sub.consumer_group)

@@ -15,11 +15,11 @@ import typer
 from kalinka_cli.output import progress, quiet, show_json, show_table
 
 if TYPE_CHECKING:
-    from kalinka_jms.advisories import Filter
-    from kalinka_jms.census import Census
-    from kalinka_jms.entry import Entry
-    from kalinka_jms.settings import Settings
-    from kalinka_jms.zookeeper import Client
+    from kalinka_jms.config.settings import Settings
+    from kalinka_jms.ops.census import Census
+    from kalinka_jms.registry.advisories import Filter
+    from kalinka_jms.registry.entry import Entry
+    from kalinka_jms.registry.zookeeper import Client
 
 FINDING = 1
 TITLES = ("DEVICE", "BROKER", "LISTENS TO", "SESSION")
@@ -53,8 +53,8 @@ def devices(
     Example: kalinka devices wolverine --config kalinka.toml --follow
     """
     quiet()
-    from kalinka_jms.census import Census
     from kalinka_jms.config import load
+    from kalinka_jms.ops.census import Census
 
     settings = load(config)
     names = [one.name for one in settings.brokers]
@@ -73,7 +73,7 @@ def devices(
 @contextmanager
 def session(settings: Settings) -> Iterator[Client]:
     """A session with ZooKeeper for one command."""
-    from kalinka_jms.zookeeper import connect
+    from kalinka_jms.registry.zookeeper import connect
 
     with progress() as shown:
         shown.tell("connecting to ZooKeeper")

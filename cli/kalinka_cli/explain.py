@@ -11,10 +11,10 @@ import typer
 from kalinka_cli.output import progress, quiet, show_json
 
 if TYPE_CHECKING:
-    from kalinka_jms.cluster import Cluster
-    from kalinka_jms.explain import Explainer, Way
-    from kalinka_jms.live import Live
-    from kalinka_jms.settings import Settings
+    from kalinka_jms.config.settings import Settings
+    from kalinka_jms.ops.cluster import Cluster
+    from kalinka_jms.ops.explain import Explainer, Way
+    from kalinka_jms.ops.live import Live
 
 FINDING = 1
 
@@ -67,7 +67,7 @@ def explain(
     headers = [_header(text) for text in header or ()]
     _check_usage(topic, record, key, bool(source or headers))
     from kalinka_jms.config import load
-    from kalinka_jms.explain import Explainer
+    from kalinka_jms.ops.explain import Explainer
 
     settings = load(config)
     cluster = _cluster(settings) if live else None
@@ -85,7 +85,7 @@ def _record(
 
 
 def _cluster(settings: Settings) -> Cluster:
-    from kalinka_jms.cluster import Cluster
+    from kalinka_jms.ops.cluster import Cluster
 
     quiet()
     return Cluster(settings)
@@ -94,7 +94,7 @@ def _cluster(settings: Settings) -> Cluster:
 def _looked(settings: Settings, cluster: Cluster, way: Way) -> Live | None:
     """What the installation says of it now."""
     from kalinka_cli.devices import session
-    from kalinka_jms.live import Looker
+    from kalinka_jms.ops.live import Looker
 
     with session(settings) as client, progress() as shown:
         return Looker(settings, client, cluster).look(way, shown.tell)
@@ -103,7 +103,7 @@ def _looked(settings: Settings, cluster: Cluster, way: Way) -> Live | None:
 def _show(way: Way, as_json: bool, live: Live | None) -> None:
     from dataclasses import asdict
 
-    from kalinka_jms.explain_text import as_text, live_text
+    from kalinka_jms.ops.explain_text import as_text, live_text
 
     if as_json:
         show_json(asdict(way) | ({"live": asdict(live)} if live is not None else {}))

@@ -13,7 +13,7 @@ import typer
 from kalinka_cli.output import age, progress, quiet, show_json, show_table, size
 
 if TYPE_CHECKING:
-    from kalinka_jms.settings import Settings
+    from kalinka_jms.config.settings import Settings
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The TOML file with the configuration.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many lines are shown; 0 shows all.")]
@@ -33,9 +33,9 @@ def parked(config: Config, limit: Limit = 50, records: Records = 1_000_000, as_j
     Example: kalinka parked --config kalinka.toml --limit 10
     """
     quiet()
-    from kalinka_jms import tally
     from kalinka_jms.config import load
-    from kalinka_jms.topics import parked_topic
+    from kalinka_jms.ops import tally
+    from kalinka_jms.ops.topics import parked_topic
 
     settings = load(config)
     found, whole = _read(settings, [parked_topic(group) for group in settings.groups], records, tally.parked)
@@ -58,8 +58,8 @@ def dead(config: Config, limit: Limit = 50, records: Records = 1_000_000, as_jso
     Example: kalinka dead --config kalinka.toml --json
     """
     quiet()
-    from kalinka_jms import tally
     from kalinka_jms.config import load
+    from kalinka_jms.ops import tally
 
     settings = load(config)
     found, whole = _read(settings, [settings.dead], records, tally.dead)
@@ -77,8 +77,8 @@ def _read(
     settings: Settings, topics: list[str], records: int, count: Callable[[Iterable[Any]], list[Found]]
 ) -> tuple[list[Found], bool]:
     """What the newest records of the topics come to, and whether those are all."""
-    from kalinka_jms.cluster import Cluster
-    from kalinka_jms.reader import newest, read
+    from kalinka_jms.ops.cluster import Cluster
+    from kalinka_jms.ops.reader import newest, read
 
     with progress() as shown:
         shown.tell("asking Kafka")

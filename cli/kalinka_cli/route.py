@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kalinka_jms.explain import Explainer, Way
+    from kalinka_jms.ops.explain import Explainer, Way
 
 app = typer.Typer(no_args_is_help=True, help="Routes, tried on samples.")
 
@@ -62,7 +62,7 @@ def try_routes(
     if not samples and file is None:
         raise typer.BadParameter("give topics, or --file FILE, or --file - for standard input")
     from kalinka_jms.config import load
-    from kalinka_jms.explain import Explainer
+    from kalinka_jms.ops.explain import Explainer
 
     explainer = Explainer(load(config), lambda _: partitions)
     tried = refused = 0
@@ -111,7 +111,7 @@ def _parts(sample: str) -> tuple[str, str, str | None]:
 
 
 def _brief(way: Way) -> str:
-    from kalinka_jms.explain_text import brief
+    from kalinka_jms.ops.explain_text import brief
 
     return brief(way)
 

@@ -13,8 +13,8 @@ import typer
 from kalinka_cli.output import progress, quiet, show_json
 
 if TYPE_CHECKING:
-    from kalinka_jms.settings import Settings
-    from kalinka_jms.tracer import Trace, Tracer
+    from kalinka_jms.config.settings import Settings
+    from kalinka_jms.ops.tracer import Trace, Tracer
 
 FINDING = 1
 
@@ -53,7 +53,7 @@ def send(
     """
     quiet()
     from kalinka_jms.config import load
-    from kalinka_jms.tracer import Tracer
+    from kalinka_jms.ops.tracer import Tracer
 
     settings = load(config)
     body = sys.stdin.buffer.read() if payload == "-" else os.fsencode(payload)
@@ -81,7 +81,7 @@ def _topic(tracer: Tracer, settings: Settings, device: str, topic: str | None, s
 def _group(settings: Settings, device: str) -> str | None:
     """The group of the broker where the device listens."""
     from kalinka_cli.devices import session
-    from kalinka_jms.census import Census
+    from kalinka_jms.ops.census import Census
 
     groups = {broker.name: broker.group for broker in settings.brokers}
     with session(settings) as client:

@@ -10,8 +10,8 @@ import typer
 from kalinka_cli.output import progress, quiet, show_json
 
 if TYPE_CHECKING:
-    from kalinka_jms.cluster import Cluster
-    from kalinka_jms.topic_plan import Step
+    from kalinka_jms.ops.cluster import Cluster
+    from kalinka_jms.ops.topic_plan import Step
 
 app = typer.Typer(no_args_is_help=True, help="The Kafka topics of a configuration.")
 
@@ -59,10 +59,10 @@ def create(
     Example: kalinka topics create --config kalinka.toml --partitions 24 --replication 3
     """
     quiet()
-    from kalinka_jms.cluster import Cluster
     from kalinka_jms.config import load
-    from kalinka_jms.topic_plan import Wish, carry_out, look_and_plan
-    from kalinka_jms.topics import unnamed, wanted
+    from kalinka_jms.ops.cluster import Cluster
+    from kalinka_jms.ops.topic_plan import Wish, carry_out, look_and_plan
+    from kalinka_jms.ops.topics import unnamed, wanted
 
     settings = load(config)
     cluster = Cluster(settings)
@@ -78,7 +78,7 @@ def create(
 def _await(cluster: Cluster, steps: list[Step]) -> None:
     from kalinka_jms.errors import KafkaError
     from kalinka_jms.lab.waiting import wait_until
-    from kalinka_jms.topic_plan import complete
+    from kalinka_jms.ops.topic_plan import complete
 
     made = [step for step in steps if step.action == "create"]
     if not wait_until(lambda: complete(cluster, made), PATIENCE):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kalinka_jms.advisories import Begun, Filter, parse
 from kalinka_jms.checks import sample
 from kalinka_jms.checks.finding import Finding, Kind
 from kalinka_jms.checks.probe import Probe
 from kalinka_jms.checks.strangers import clients
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import FrameError
-from kalinka_jms.frames import Frame
 from kalinka_jms.names import CANARY, matches, to_mqtt
+from kalinka_jms.registry.advisories import Begun, Filter, parse
+from kalinka_jms.stomp.frames import Frame
 
 WHOLE = "`kalinka broker-config` prints a whole activemq.xml"
 

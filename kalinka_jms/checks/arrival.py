@@ -8,8 +8,8 @@ from kalinka_jms.checks import mqtt, sample
 from kalinka_jms.checks.finding import Finding, Kind
 from kalinka_jms.checks.probe import Probe
 from kalinka_jms.config import Broker
-from kalinka_jms.frames import Frame
 from kalinka_jms.names import PROBE, to_mqtt
+from kalinka_jms.stomp.frames import Frame
 
 
 def filters(routes: Sequence[str], group: str) -> dict[str, str]:

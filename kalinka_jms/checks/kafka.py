@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from kalinka_jms.checks.finding import Finding, Kind
-from kalinka_jms.cluster import Cluster, GroupState, Look, TopicState
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError, KafkaError
-from kalinka_jms.topics import Topic, unnamed, wanted
+from kalinka_jms.ops.cluster import Cluster, GroupState, Look, TopicState
+from kalinka_jms.ops.topics import Topic, unnamed, wanted
 
 WHERE = "Kafka"
 SIZE = "max.message.bytes"

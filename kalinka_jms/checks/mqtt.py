@@ -9,7 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from kalinka_jms.config import Broker, Tls
-from kalinka_jms.fields import split_mqtt
+from kalinka_jms.config.fields import split_mqtt
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

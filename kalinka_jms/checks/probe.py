@@ -10,9 +10,9 @@ from typing import Self
 
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost
-from kalinka_jms.frames import Frame, encode
-from kalinka_jms.sends import ECHO_TOPIC
-from kalinka_jms.stomp import Link
+from kalinka_jms.stomp.frames import Frame, encode
+from kalinka_jms.stomp.link import Link
+from kalinka_jms.sub.sends import ECHO_TOPIC
 
 ECHO_TIMEOUT = 10.0
 """Seconds without a frame after which an echo counts as missing."""

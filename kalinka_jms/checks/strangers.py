@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from kalinka_jms.advisories import Filter
 from kalinka_jms.checks.probe import Probe
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkError
-from kalinka_jms.frames import Frame
+from kalinka_jms.registry.advisories import Filter
+from kalinka_jms.stomp.frames import Frame
 
 
 def clients(broker: Broker, filters: Iterable[Filter]) -> dict[Filter, str]:

@@ -12,7 +12,7 @@ from kazoo.exceptions import NoAuthError
 from kalinka_jms.checks.finding import Finding, Kind
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import RegistryError
-from kalinka_jms.zookeeper import Client, connect
+from kalinka_jms.registry.zookeeper import Client, connect
 
 WHERE = "ZooKeeper"
 TIMEOUT = 10.0

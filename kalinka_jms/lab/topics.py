@@ -9,9 +9,9 @@ from kalinka_jms.lab.layout import Layout
 from kalinka_jms.lab.waiting import wait_until
 
 if TYPE_CHECKING:
-    from kalinka_jms.cluster import Cluster
-    from kalinka_jms.settings import Settings
-    from kalinka_jms.topic_plan import Step
+    from kalinka_jms.config.settings import Settings
+    from kalinka_jms.ops.cluster import Cluster
+    from kalinka_jms.ops.topic_plan import Step
 
 PARTITIONS = 6
 GROUP = "0"
@@ -19,9 +19,9 @@ GROUP = "0"
 
 def create(layout: Layout, settings: Settings, patience: float = 120.0) -> None:
     """Create what is missing, and wait until every partition has its leader and all of its copies. Raises LabError."""
-    from kalinka_jms.cluster import Cluster
-    from kalinka_jms.topic_plan import Wish, carry_out, look_and_plan
-    from kalinka_jms.topics import wanted
+    from kalinka_jms.ops.cluster import Cluster
+    from kalinka_jms.ops.topic_plan import Wish, carry_out, look_and_plan
+    from kalinka_jms.ops.topics import wanted
 
     cluster = Cluster(settings)
     try:
@@ -34,7 +34,7 @@ def create(layout: Layout, settings: Settings, patience: float = 120.0) -> None:
 
 
 def _complete(cluster: Cluster, steps: list[Step]) -> bool:
-    from kalinka_jms.topic_plan import complete
+    from kalinka_jms.ops.topic_plan import complete
 
     try:
         return complete(cluster, steps)

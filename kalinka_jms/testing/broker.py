@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from kalinka_jms.frames import Frame
+from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.testing.device import Consumer, FakeDevice
 from kalinka_jms.testing.queues import DEAD_LETTERS, FORWARDS, FakeQueue, QueueConsumer
 from kalinka_jms.testing.wire import Message, any_overlap, properties

@@ -3,7 +3,7 @@
 
 Records are confluent-kafka's own `Message`. `FakeKafka.producer` and `FakeKafka.consumer` have the signatures of those
 in `kalinka_jms.kafka` (and `FakeKafka.admin` that of confluent-kafka's `AdminClient`) and take their place:
-`monkeypatch.setattr("kalinka_jms.outbox.producer", kafka.producer)`.
+`monkeypatch.setattr("kalinka_jms.pub.outbox.producer", kafka.producer)`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A link to a fake broker, with the interface and the threads of `kalinka_jms.stomp.Link`."""
+"""A link to a fake broker, with the interface and the threads of `kalinka_jms.stomp.link.Link`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import uuid
 
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost, LinkRefused
-from kalinka_jms.frames import Frame
-from kalinka_jms.stomp import DISCONNECT_TIMEOUT, Sink
+from kalinka_jms.stomp.frames import Frame
+from kalinka_jms.stomp.link import DISCONNECT_TIMEOUT, Sink
 from kalinka_jms.testing.broker import FakeBroker
 from kalinka_jms.testing.wire import cut
 
 
 class FakeLink:
-    """One connection to a `FakeBroker`; see `kalinka_jms.stomp.Link`, which it stands in for."""
+    """One connection to a `FakeBroker`; see `kalinka_jms.stomp.link.Link`, which it stands in for."""
 
     def __init__(self, broker: Broker, sink: Sink, server: FakeBroker) -> None:
         self.broker = broker
@@ -114,7 +114,7 @@ class FakeLink:
 class FakeBrokers:
     """Fake brokers by name; called like the class `Link`, it makes links to them.
 
-    `monkeypatch.setattr("kalinka_jms.session.Link", brokers)` puts a pipeline upon fakes.
+    `monkeypatch.setattr("kalinka_jms.pub.session.Link", brokers)` puts a pipeline upon fakes.
     """
 
     def __init__(self, *names: str) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kalinka_jms.frames import Frame
+from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.testing.wire import Message
 
 FORWARDS = {"mqtt.*.mqtt.*.pub": "kalinka.mqtt.pub", "mqtt.*.sparkcluster.pub": "kalinka.sparkcluster.pub"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from kalinka_jms.advisories import Filter
-from kalinka_jms.entry import Entry, Part
 from kalinka_jms.names import to_jms
-from kalinka_jms.owners import UNKNOWN, Unknown
+from kalinka_jms.registry.advisories import Filter
+from kalinka_jms.registry.entry import Entry, Part
+from kalinka_jms.registry.owners import UNKNOWN, Unknown
 
 OnChange = Callable[[str, "Entry | None"], None]
 
@@ -67,7 +67,7 @@ class FakeRegistry:
 
 
 class FakeOwners:
-    """Stands in for `kalinka_jms.owners.Owners`."""
+    """Stands in for `kalinka_jms.registry.owners.Owners`."""
 
     def __init__(self, registry: FakeRegistry, on_change: OnChange, knows: bool) -> None:
         self.available = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kalinka_jms.frames import MESSAGE, Frame, escape
+from kalinka_jms.stomp.frames import MESSAGE, Frame, escape
 
 _NOT_PROPERTIES = frozenset(
     ("destination", "transaction", "receipt", "content-length", "persistent", "expires", "priority")

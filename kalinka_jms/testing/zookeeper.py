@@ -1,4 +1,4 @@
-"""ZooKeeper in memory, with the interface of `kalinka_jms.zookeeper.Client`: znodes, watches, transactions, sessions.
+"""ZooKeeper in memory, as `kalinka_jms.registry.zookeeper.Client` shows it: znodes, watches, transactions, sessions.
 
 Nothing is answered before `settle`: a test decides what happens in between. What is asked while a session is not
 connected waits; `lose` answers what was asked with ConnectionLoss, half of it after carrying it out.
@@ -24,7 +24,7 @@ from kazoo.exceptions import (
 )
 
 from kalinka_jms.errors import RegistryError
-from kalinka_jms.zookeeper import Done, State
+from kalinka_jms.registry.zookeeper import Done, State
 
 Watcher = Callable[[Any], None]
 _Asked = tuple[Callable[[Any], Any], Done]
@@ -123,7 +123,7 @@ class _Result:
 
 
 class FakeClient:
-    """One session with a `FakeZooKeeper`; see `kalinka_jms.zookeeper.Client`, which it stands in for."""
+    """One session with a `FakeZooKeeper`; see `kalinka_jms.registry.zookeeper.Client`, which it stands in for."""
 
     def __init__(self, server: FakeZooKeeper) -> None:
         self.server = server

@@ -26,7 +26,7 @@ from kalinka_jms.lab.instances import Instances
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.layout import Layout
 from kalinka_jms.lab.waiting import wait_until
-from kalinka_jms.sends import Send, encode, send_prefix
+from kalinka_jms.sub.sends import Send, encode, send_prefix
 from tests.bench.alone import PAYLOAD
 from tests.bench.devices import Devices
 from tests.bench.meter import Run, measure, row
@@ -105,7 +105,7 @@ class Bench:
     def _fill(self, messages: int) -> None:
         """Publish to the device topics of the first broker, persistent, so that they wait in the queue."""
         from kalinka_jms.config import load
-        from kalinka_jms.stomp import Link
+        from kalinka_jms.stomp.link import Link
 
         link = Link(load(self.lab.config_path).brokers[0], lambda _: None)
         link.connect()

@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 from kalinka_jms.config import Settings, load
-from kalinka_jms.entry import Entry
 from kalinka_jms.lab.waiting import wait_until
-from kalinka_jms.owners import Owners
-from kalinka_jms.watch import Watch
-from kalinka_jms.znodes import Znodes
-from kalinka_jms.zookeeper import Client, connect
+from kalinka_jms.registry.entry import Entry
+from kalinka_jms.registry.owners import Owners
+from kalinka_jms.registry.watch import Watch
+from kalinka_jms.registry.znodes import Znodes
+from kalinka_jms.registry.zookeeper import Client, connect
 from tests.bench.devices import Devices
 
 PATIENCE = 600.0

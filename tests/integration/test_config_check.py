@@ -15,13 +15,13 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from kalinka_jms.config import load
+from kalinka_jms.config.settings import Broker
 from kalinka_jms.errors import LinkError
 from kalinka_jms.lab import jars, processes, servers, toolchain
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.layout import Layout, Ports
 from kalinka_jms.lab.waiting import wait_until
-from kalinka_jms.settings import Broker
-from kalinka_jms.stomp import Link
+from kalinka_jms.stomp.link import Link
 
 pytestmark = pytest.mark.lab
 
@@ -257,8 +257,8 @@ def test_the_check_leaves_nothing_behind(check: Check, lab: Lab) -> None:
 
 
 def _ends(lab: Lab) -> dict[object, object]:
-    from kalinka_jms.cluster import Cluster
-    from kalinka_jms.topics import wanted
+    from kalinka_jms.ops.cluster import Cluster
+    from kalinka_jms.ops.topics import wanted
 
     settings = load(lab.config_path)
     return dict(Cluster(settings).spans([topic.name for topic in wanted(settings)]))

@@ -21,7 +21,7 @@ from kalinka_jms.lab import processes
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.layout import Service
 from kalinka_jms.lab.probes import answers
-from kalinka_jms.topics import wanted
+from kalinka_jms.ops.topics import wanted
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 NAMES = ["dev1.activemq", "dev2.activemq", "dev3.activemq", "dev1.kafka", "dev1.zookeeper"]

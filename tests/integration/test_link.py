@@ -12,11 +12,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost
-from kalinka_jms.frames import Frame, encode
 from kalinka_jms.lab.lab import Lab
-from kalinka_jms.sends import ECHO_TOPIC, Echo, Evidence, Report, Send, evidence, send_prefix
-from kalinka_jms.sends import encode as transaction
-from kalinka_jms.stomp import Link
+from kalinka_jms.stomp.frames import Frame, encode
+from kalinka_jms.stomp.link import Link
+from kalinka_jms.sub.sends import ECHO_TOPIC, Echo, Evidence, Report, Send, evidence, send_prefix
+from kalinka_jms.sub.sends import encode as transaction
 
 pytestmark = pytest.mark.lab
 

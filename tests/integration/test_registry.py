@@ -14,16 +14,16 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 from mqtt_listener import Listener
 
-from kalinka_jms.advisories import Filter
 from kalinka_jms.config import Broker, Secret, Settings, ZookeeperAuth, load
-from kalinka_jms.entry import Entry, Part
 from kalinka_jms.errors import RegistryError
 from kalinka_jms.lab.instances import Instance, Instances
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.waiting import wait_until
 from kalinka_jms.registry import Client, Election, Owners, Unknown, Writer, connect
-from kalinka_jms.watch import Watch
-from kalinka_jms.znodes import Znodes
+from kalinka_jms.registry.advisories import Filter
+from kalinka_jms.registry.entry import Entry, Part
+from kalinka_jms.registry.watch import Watch
+from kalinka_jms.registry.znodes import Znodes
 
 pytestmark = pytest.mark.lab
 

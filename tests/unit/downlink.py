@@ -8,14 +8,14 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from kalinka_jms.backlog import Indexed, Loaded
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.names import CANARY
-from kalinka_jms.outlet import LinkDown, LinkUp, Proofs
 from kalinka_jms.routes import Downlinks
-from kalinka_jms.sends import CanaryReport, Echo, Evidence, Report
-from kalinka_jms.share import Share
-from kalinka_jms.streams import Streams
+from kalinka_jms.sub.backlog import Indexed, Loaded
+from kalinka_jms.sub.outlet import LinkDown, LinkUp, Proofs
+from kalinka_jms.sub.sends import CanaryReport, Echo, Evidence, Report
+from kalinka_jms.sub.share import Share
+from kalinka_jms.sub.streams import Streams
 from kalinka_jms.testing.registry import FakeRegistry
 from kalinka_jms.testing.wire import cut
 

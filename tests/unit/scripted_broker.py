@@ -16,8 +16,8 @@ from stomp.utils import parse_frame
 
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost
-from kalinka_jms.frames import Frame, encode
-from kalinka_jms.stomp import Link
+from kalinka_jms.stomp.frames import Frame, encode
+from kalinka_jms.stomp.link import Link
 
 PATIENCE = 20.0
 """Seconds after which a test gives up; nothing takes that long."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from kalinka_jms.frames import Frame, Parser, escape
+from kalinka_jms.stomp.frames import Frame, Parser, escape
 
 
 @dataclass(frozen=True)

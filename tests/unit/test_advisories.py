@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kalinka_jms.advisories import Begun, Ended, Filter, parse
 from kalinka_jms.errors import FrameError
+from kalinka_jms.registry.advisories import Begun, Ended, Filter, parse
 
 BEGUN = (
     b'{"ConsumerInfo":{"commandId":3,"responseRequired":true,"consumerId":{"connectionId":"ID:host-43383-1795363231596-3:2"'

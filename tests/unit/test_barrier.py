@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from kalinka_jms.barrier import Barrier, Proof
 from kalinka_jms.errors import LinkLost
+from kalinka_jms.sub.barrier import Barrier, Proof
 
 batches = st.lists(st.lists(st.text(max_size=3), max_size=5), min_size=1, max_size=6)
 

@@ -10,9 +10,9 @@ from scripted_broker import Peer, ScriptedBroker
 
 from kalinka_jms.checks import broker, kafka, probe, sample
 from kalinka_jms.checks.finding import Finding, Kind, worst
-from kalinka_jms.cluster import Look, TopicState
-from kalinka_jms.settings import Settings
-from kalinka_jms.topics import wanted
+from kalinka_jms.config.settings import Settings
+from kalinka_jms.ops.cluster import Look, TopicState
+from kalinka_jms.ops.topics import wanted
 
 ALL = ["0.mqtt.mqtt", "0.sparkcluster.mqtt", "0.parked", "0.mqtt.sparkcluster", "kalinka.dead"]
 RIGHTS = frozenset(("READ", "WRITE", "DESCRIBE"))

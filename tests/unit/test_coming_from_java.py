@@ -12,10 +12,11 @@ from unittest.mock import patch
 import pytest
 from confluent_kafka import Message
 
-from kalinka_jms import backlog, commits, outbox, outlet, session, sub
 from kalinka_jms.config import Settings, load
-from kalinka_jms.explain import Explainer
-from kalinka_jms.pub import Pub
+from kalinka_jms.ops.explain import Explainer
+from kalinka_jms.pub import outbox, session
+from kalinka_jms.pub.pub import Pub
+from kalinka_jms.sub import backlog, commits, outlet, sub
 from kalinka_jms.testing import FakeBroker, FakeBrokers, FakeKafka
 from kalinka_jms.testing.queues import FORWARDS
 from kalinka_jms.testing.registry import FakeRegistry

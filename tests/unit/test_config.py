@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from kalinka_jms.config import Broker, Secret, Settings, Tls, UpRoute, load, notes
+from kalinka_jms.config.kafka_check import OWNED
+from kalinka_jms.config.settings import DEFAULT_DOWN, DEFAULT_UP
 from kalinka_jms.errors import ConfigError
-from kalinka_jms.kafka_check import OWNED
-from kalinka_jms.settings import DEFAULT_DOWN, DEFAULT_UP
 
 GOOD = """
 [[brokers]]

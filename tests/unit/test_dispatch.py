@@ -7,9 +7,9 @@ import logging
 import pytest
 from downlink import MQTT, SPARK, Bench, record
 
-from kalinka_jms.outlet import LinkUp, Proofs
-from kalinka_jms.sends import CanaryReport, Echo, Report
-from kalinka_jms.share import Outcome, State
+from kalinka_jms.sub.outlet import LinkUp, Proofs
+from kalinka_jms.sub.sends import CanaryReport, Echo, Report
+from kalinka_jms.sub.share import Outcome, State
 
 
 def bench_with(*brokers: str, records: int = 1, **sub: object) -> Bench:

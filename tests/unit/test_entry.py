@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalinka_jms.advisories import Filter
-from kalinka_jms.entry import Entry, Part
 from kalinka_jms.errors import RegistryError
+from kalinka_jms.registry.advisories import Filter
+from kalinka_jms.registry.entry import Entry, Part
 
 ONE = "mqtt.*.mqtt.d.sub"
 TWO = "sparkcluster.mqtt.d.sub"

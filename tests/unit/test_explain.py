@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalinka_jms.config import Broker, DownRoute, Settings, UpRoute, Zookeeper
-from kalinka_jms.explain import FORWARDED, Explainer, Way, partition
-from kalinka_jms.explain_text import EVIDENCE, VALUE, as_text
+from kalinka_jms.config.settings import DEFAULT_DOWN, DEFAULT_UP, Pub, Routes, Sub
 from kalinka_jms.lab.layout import parse_ports
 from kalinka_jms.lab.servers import broker_xml
 from kalinka_jms.murmur2 import place
 from kalinka_jms.names import FORBIDDEN, refusal
-from kalinka_jms.settings import DEFAULT_DOWN, DEFAULT_UP, Pub, Routes, Sub
+from kalinka_jms.ops.explain import FORWARDED, Explainer, Way, partition
+from kalinka_jms.ops.explain_text import EVIDENCE, VALUE, as_text
 
 ids = st.text(st.characters(codec="utf-8", exclude_characters=FORBIDDEN + "\x00"), min_size=1, max_size=20).filter(
     lambda id: refusal(id) is None

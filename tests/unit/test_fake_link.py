@@ -8,10 +8,10 @@ from functools import partial
 
 import pytest
 
-from kalinka_jms.advisories import Begun, Ended, parse
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost, LinkRefused
-from kalinka_jms.frames import Frame, encode
+from kalinka_jms.registry.advisories import Begun, Ended, parse
+from kalinka_jms.stomp.frames import Frame, encode
 from kalinka_jms.testing import FakeBrokers, FakeLink
 
 NO_CONSUMER = "/topic/ActiveMQ.Advisory.NoConsumer.Topic."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kalinka_jms.entry import Entry
-from kalinka_jms.owners import UNKNOWN, Directory
+from kalinka_jms.registry.entry import Entry
+from kalinka_jms.registry.owners import UNKNOWN, Directory
 from kalinka_jms.testing.registry import FakeRegistry
 
 

@@ -14,7 +14,7 @@ from stomp.utils import parse_frame
 from streams import BODIES, CUTS, NAMES, STREAMS, TEXT, Sample, ours, pieces, samples
 
 from kalinka_jms.errors import FrameError
-from kalinka_jms.frames import Frame, encode, escape, unescape
+from kalinka_jms.stomp.frames import Frame, encode, escape, unescape
 
 RECORDED = Path(__file__).with_name("recorded") / "activemq-6.3.1.stomp"
 

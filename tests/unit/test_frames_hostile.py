@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streams import CUTS, Sample, ours, pieces, samples
 
 from kalinka_jms.errors import FrameError
-from kalinka_jms.frames import MAX_HEADER, Frame, Parser, encode
+from kalinka_jms.stomp.frames import MAX_HEADER, Frame, Parser, encode
 
 HEADER, BODY = 256, 512
 """Bytes: the small bounds that the hostile streams run into."""

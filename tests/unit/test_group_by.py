@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalinka_jms.config import UpRoute, load, notes
+from kalinka_jms.config.settings import DEFAULT_UP
 from kalinka_jms.errors import ConfigError
 from kalinka_jms.murmur2 import place
 from kalinka_jms.routes import Uplinks
-from kalinka_jms.settings import DEFAULT_UP
 
 FILE = """
 [kafka]

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from kalinka_jms.errors import LinkLost
-from kalinka_jms.frames import Frame
-from kalinka_jms.inbox import Inbox
-from kalinka_jms.stomp import Link
+from kalinka_jms.pub.inbox import Inbox
+from kalinka_jms.stomp.frames import Frame
+from kalinka_jms.stomp.link import Link
 
 HEAD = b"MESSAGE"
 BATCH = [Frame(HEAD, b"x" * 93)]  # 100 bytes

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from downlink import MQTT, SPARK, record
 
+from kalinka_jms.config.settings import DEFAULT_DOWN
 from kalinka_jms.errors import RecordError
-from kalinka_jms.items import Items
-from kalinka_jms.parked import parked_key
 from kalinka_jms.routes import Downlinks
-from kalinka_jms.settings import DEFAULT_DOWN
+from kalinka_jms.sub.items import Items
+from kalinka_jms.sub.parked import parked_key
 
 ITEMS = Items(Downlinks(DEFAULT_DOWN, ("0",)))
 

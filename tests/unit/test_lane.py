@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kalinka_jms.lane import Lane
+from kalinka_jms.sub.lane import Lane
 
 
 def filled(*items: int) -> Lane[int]:

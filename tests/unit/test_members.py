@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalinka_jms import members as module
 from kalinka_jms.errors import RegistryError
-from kalinka_jms.members import Members, winner
+from kalinka_jms.pub import members as module
+from kalinka_jms.pub.members import Members, winner
 from kalinka_jms.testing.zookeeper import FakeClient, FakeZooKeeper
 
 ROOT = "/kalinka/devices"

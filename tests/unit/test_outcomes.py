@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from downlink import MQTT, SPARK, Bench, record
 
-from kalinka_jms import outcomes as module
-from kalinka_jms.commits import Batch
-from kalinka_jms.parked import parked_key
 from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID, KALINKA_ORIGIN, KALINKA_REASON
-from kalinka_jms.share import Outcome
+from kalinka_jms.sub import outcomes as module
+from kalinka_jms.sub.commits import Batch
+from kalinka_jms.sub.parked import parked_key
+from kalinka_jms.sub.share import Outcome
 
 HEADERS = [("kalinka.source", b"s"), ("kalinka.id", b"i"), ("other", None)]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kalinka_jms.advisories import Filter
-from kalinka_jms.entry import Entry, Part
-from kalinka_jms.owners import UNKNOWN, Owners
+from kalinka_jms.registry.advisories import Filter
+from kalinka_jms.registry.entry import Entry, Part
+from kalinka_jms.registry.owners import UNKNOWN, Owners
+from kalinka_jms.registry.znodes import Znodes
 from kalinka_jms.testing.zookeeper import FakeZooKeeper
-from kalinka_jms.znodes import Znodes
 
 ROOT = "/kalinka/devices"
 ZNODES = Znodes(ROOT)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kalinka_jms.errors import RecordError
-from kalinka_jms.parked import ParkedIndex, parked_key, parse_parked_key
+from kalinka_jms.sub.parked import ParkedIndex, parked_key, parse_parked_key
 
 device_ids = st.text(st.characters(exclude_characters=".,?*>#+/", exclude_categories=["Cs"]), min_size=1)
 topic_names = st.text("abcXYZ019._-", min_size=1)

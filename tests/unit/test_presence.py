@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalinka_jms.presence import Presence, overlaps
+from kalinka_jms.config.settings import DEFAULT_DOWN
+from kalinka_jms.registry.presence import Presence, overlaps
 from kalinka_jms.routes import Downlinks, matches
-from kalinka_jms.settings import DEFAULT_DOWN
 
 presence = Presence(Downlinks(DEFAULT_DOWN, ("0",)))
 

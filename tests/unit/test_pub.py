@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import KafkaError
 from uplink import Uplink, run
 
-from kalinka_jms import pub, session
-from kalinka_jms.pub import BATCH_SIZE, Pub
-from kalinka_jms.settings import Broker
+from kalinka_jms.config.settings import Broker
+from kalinka_jms.pub import pub, session
+from kalinka_jms.pub.pub import BATCH_SIZE, Pub
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from kalinka_jms.config.settings import DEFAULT_DOWN, DEFAULT_UP, UpRoute
 from kalinka_jms.errors import RecordError
-from kalinka_jms.frames import Frame, escape
 from kalinka_jms.names import FORBIDDEN
 from kalinka_jms.records import Command, dead_letter, dead_record, from_record, to_record
 from kalinka_jms.routes import Downlinks, Uplink, Uplinks, refusal
-from kalinka_jms.settings import DEFAULT_DOWN, DEFAULT_UP, UpRoute
+from kalinka_jms.stomp.frames import Frame, escape
 
 ids = st.text(st.characters(codec="utf-8", exclude_characters=FORBIDDEN + "\x00"), min_size=1, max_size=12).filter(
     lambda id: refusal(id) is None

@@ -16,8 +16,8 @@ from kalinka_cli.reference.settings import TABLES, _meanings
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from kalinka_jms.kafka_check import OWNED
-from kalinka_jms.settings import Routes, Settings
+from kalinka_jms.config.kafka_check import OWNED
+from kalinka_jms.config.settings import Routes, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVERY = list(commands(app, "kalinka"))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from downlink import MQTT, SPARK, Bench, record
 
-from kalinka_jms import replays as module
-from kalinka_jms.backlog import Loaded
-from kalinka_jms.parked import parked_key
-from kalinka_jms.share import Outcome
+from kalinka_jms.sub import replays as module
+from kalinka_jms.sub.backlog import Loaded
+from kalinka_jms.sub.parked import parked_key
+from kalinka_jms.sub.share import Outcome
 
 NAME = f"{MQTT},kafka"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from kalinka_jms.advisories import Begun, Ended, Filter
-from kalinka_jms.entry import Part
-from kalinka_jms.roster import RUNS, Change, Roster
+from kalinka_jms.registry.advisories import Begun, Ended, Filter
+from kalinka_jms.registry.entry import Part
+from kalinka_jms.registry.roster import RUNS, Change, Roster
 
 
 def presence(filter: str) -> tuple[str, ...] | None:

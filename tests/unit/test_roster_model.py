@@ -16,9 +16,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kalinka_jms.advisories import Begun, Ended, Filter
-from kalinka_jms.entry import Entry
-from kalinka_jms.roster import Change, Roster
+from kalinka_jms.registry.advisories import Begun, Ended, Filter
+from kalinka_jms.registry.entry import Entry
+from kalinka_jms.registry.roster import Change, Roster
 
 ECHO = "echo"
 DEVICE = "d"  # one is enough: devices have nothing to do with each other

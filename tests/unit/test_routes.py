@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from kalinka_jms.config.settings import DEFAULT_DOWN, DEFAULT_UP, DownRoute, UpRoute
 from kalinka_jms.errors import RecordError
-from kalinka_jms.frames import Frame, escape
 from kalinka_jms.names import FORBIDDEN
 from kalinka_jms.routes import CANARY, Downlinks, Uplinks, device_of, matches, refusal, to_jms, to_mqtt
-from kalinka_jms.settings import DEFAULT_DOWN, DEFAULT_UP, DownRoute, UpRoute
+from kalinka_jms.stomp.frames import Frame, escape
 from kalinka_jms.template import Template
 
 ids = st.text(st.characters(codec="utf-8", exclude_characters=FORBIDDEN + "\x00"), min_size=1, max_size=40).filter(

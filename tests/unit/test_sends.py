@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalinka_jms.frames import Frame
-from kalinka_jms.sends import CanaryReport, Echo, Report, Send, encode, evidence, send_prefix
+from kalinka_jms.stomp.frames import Frame
+from kalinka_jms.sub.sends import CanaryReport, Echo, Report, Send, encode, evidence, send_prefix
 from kalinka_jms.testing.wire import cut
 
 destinations = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)

@@ -160,7 +160,7 @@ threading.Event().wait(10)
 
 
 def test_pub_says_in_zookeeper_where_it_stands_by_and_leaves_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kalinka_jms import members
+    from kalinka_jms.pub import members
 
     monkeypatch.setattr(members, "PERIOD", 0.005)
     zookeeper = FakeZooKeeper()

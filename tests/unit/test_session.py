@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uplink import BACK_END, DEAD, QUEUE, UP, Uplink, headers, run
 
-from kalinka_jms import outbox, session
-from kalinka_jms.frames import encode
+from kalinka_jms.pub import outbox, session
+from kalinka_jms.stomp.frames import encode
 from kalinka_jms.testing import FakeProducer, link
 
 

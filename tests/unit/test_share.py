@@ -7,11 +7,11 @@ from downlink import MQTT, SPARK, record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalinka_jms import share as module
-from kalinka_jms.items import Items
+from kalinka_jms.config.settings import DEFAULT_DOWN
 from kalinka_jms.routes import Downlinks
-from kalinka_jms.settings import DEFAULT_DOWN
-from kalinka_jms.share import Item, Share
+from kalinka_jms.sub import share as module
+from kalinka_jms.sub.items import Items
+from kalinka_jms.sub.share import Item, Share
 
 ITEMS = Items(Downlinks(DEFAULT_DOWN, ("0",)))
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from scripted_broker import PATIENCE, Heard, Peer, ScriptedBroker, ids, message, reset
 
-from kalinka_jms import stomp
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost, LinkRefused
-from kalinka_jms.frames import encode
-from kalinka_jms.stomp import Link
+from kalinka_jms.stomp import link as stomp
+from kalinka_jms.stomp.frames import encode
+from kalinka_jms.stomp.link import Link
 
 Script = Callable[[Peer], None]
 

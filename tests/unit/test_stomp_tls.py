@@ -12,11 +12,11 @@ import pytest
 from authority import Authority
 from scripted_broker import Heard, Peer, ScriptedBroker
 
-from kalinka_jms import stomp
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost
-from kalinka_jms.frames import encode
-from kalinka_jms.stomp import Link
+from kalinka_jms.stomp import link as stomp
+from kalinka_jms.stomp.frames import encode
+from kalinka_jms.stomp.link import Link
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 

@@ -11,8 +11,8 @@ import pytest
 from scripted_broker import PATIENCE, Heard, Peer, ScriptedBroker
 
 from kalinka_jms.errors import LinkLost
-from kalinka_jms.frames import Frame, encode
-from kalinka_jms.stomp import Link
+from kalinka_jms.stomp.frames import Frame, encode
+from kalinka_jms.stomp.link import Link
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 

@@ -17,16 +17,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from kalinka_jms.backlog import Indexed, Loaded
-from kalinka_jms.commits import Batch
-from kalinka_jms.outlet import LinkDown, LinkUp, Proofs
-from kalinka_jms.share import Share, State
+from kalinka_jms.sub.backlog import Indexed, Loaded
+from kalinka_jms.sub.commits import Batch
+from kalinka_jms.sub.outlet import LinkDown, LinkUp, Proofs
+from kalinka_jms.sub.share import Share, State
 
 DEVICES, SOURCES, TOPICS, PARTITIONS = ("d1", "d2"), (b"s", b"t"), (MQTT, SPARK), (0, 1)
 SERVED = ("b1", "b2")
 BOUNDS = {
-    "kalinka_jms.outcomes": {"BATCH_RECORDS": 5},
-    "kalinka_jms.replays": {"CHUNK": 3, "LOADED": 4, "LOOKS": 2},
+    "kalinka_jms.sub.outcomes": {"BATCH_RECORDS": 5},
+    "kalinka_jms.sub.replays": {"CHUNK": 3, "LOADED": 4, "LOOKS": 2},
 }
 """Small ones, so that they are met."""
 STEPS = ("fetch", "pump", "read", "tell", "load", "submit", "answer")

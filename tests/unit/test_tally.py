@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalinka_jms.parked import parked_key
-from kalinka_jms.tally import Buried, Waiting, dead, parked
+from kalinka_jms.ops.tally import Buried, Waiting, dead, parked
+from kalinka_jms.sub.parked import parked_key
 
 
 @dataclass

@@ -10,20 +10,20 @@ from typing import Any, cast
 
 import pytest
 
-from kalinka_jms import term as term_module
 from kalinka_jms.config import Broker
-from kalinka_jms.entry import Entry
+from kalinka_jms.config.settings import DEFAULT_DOWN
 from kalinka_jms.errors import RegistryError
-from kalinka_jms.post import Post
-from kalinka_jms.presence import Presence
+from kalinka_jms.registry import term as term_module
+from kalinka_jms.registry.entry import Entry
+from kalinka_jms.registry.post import Post
+from kalinka_jms.registry.presence import Presence
+from kalinka_jms.registry.term import Term
+from kalinka_jms.registry.writer import Writer
+from kalinka_jms.registry.znodes import Znodes
 from kalinka_jms.routes import Downlinks
-from kalinka_jms.settings import DEFAULT_DOWN
-from kalinka_jms.term import Term
 from kalinka_jms.testing import FakeBroker, FakeBrokers
 from kalinka_jms.testing.wire import Message
 from kalinka_jms.testing.zookeeper import FakeClient, FakeZooKeeper
-from kalinka_jms.writer import Writer
-from kalinka_jms.znodes import Znodes
 
 ROOT = "/kalinka/devices"
 ZNODES = Znodes(ROOT)

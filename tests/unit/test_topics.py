@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kalinka_jms.cluster import Look, TopicState
-from kalinka_jms.settings import Settings
-from kalinka_jms.topic_plan import Step, Wish, plan
-from kalinka_jms.topics import unnamed, wanted
+from kalinka_jms.config.settings import Settings
+from kalinka_jms.ops.cluster import Look, TopicState
+from kalinka_jms.ops.topic_plan import Step, Wish, plan
+from kalinka_jms.ops.topics import unnamed, wanted
 
 ALL = ["0.mqtt.mqtt", "0.sparkcluster.mqtt", "0.parked", "0.mqtt.sparkcluster", "kalinka.dead"]
 

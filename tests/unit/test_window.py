@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalinka_jms.frames import Frame
-from kalinka_jms.window import NACK, Pending, Window
+from kalinka_jms.pub.window import NACK, Pending, Window
+from kalinka_jms.stomp.frames import Frame
 
 BODY = b"body"
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalinka_jms.advisories import Filter
-from kalinka_jms.entry import Entry, Part
 from kalinka_jms.errors import RegistryError
+from kalinka_jms.registry.advisories import Filter
+from kalinka_jms.registry.entry import Entry, Part
+from kalinka_jms.registry.writer import Writer
+from kalinka_jms.registry.znodes import Znodes
 from kalinka_jms.testing.zookeeper import FakeClient, FakeZooKeeper
-from kalinka_jms.writer import Writer
-from kalinka_jms.znodes import Znodes
 
 ROOT = "/kalinka/devices"
 ZNODES = Znodes(ROOT)

@@ -12,7 +12,7 @@ from kazoo.security import CREATOR_ALL_ACL
 
 from kalinka_jms.config import Secret, Tls, Zookeeper, ZookeeperAuth
 from kalinka_jms.errors import RegistryError
-from kalinka_jms.zookeeper import IN_FLIGHT, Client, connect
+from kalinka_jms.registry.zookeeper import IN_FLIGHT, Client, connect
 
 PLAIN = Zookeeper(hosts="127.0.0.1:1")
 

@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 from confluent_kafka import Message
 
-from kalinka_jms import outbox, pub, session
 from kalinka_jms.config import Broker, Settings
-from kalinka_jms.pub import BrokerPub, Pub
-from kalinka_jms.settings import Pub as PubSettings
-from kalinka_jms.settings import Zookeeper
+from kalinka_jms.config.settings import Pub as PubSettings
+from kalinka_jms.config.settings import Zookeeper
+from kalinka_jms.pub import outbox, pub, session
+from kalinka_jms.pub.pub import BrokerPub, Pub
 from kalinka_jms.testing import FakeBroker, FakeBrokers, FakeKafka
 from kalinka_jms.testing.queues import DEAD_LETTERS, FakeQueue, QueueConsumer
 

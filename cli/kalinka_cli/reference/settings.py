@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from kalinka_cli.reference.markdown import NOT_BY_HAND, code, fenced, table
-from kalinka_jms.kafka_check import OWNED
-from kalinka_jms.secret import Secret
-from kalinka_jms.settings import (
+from kalinka_jms.config.kafka_check import OWNED
+from kalinka_jms.config.secret import Secret
+from kalinka_jms.config.settings import (
     Broker,
     DownRoute,
     Pub,
@@ -79,7 +79,7 @@ def page() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield from (NOT_BY_HAND.format(source="kalinka_jms/settings.py"), "# Configuration", "", INTRODUCTION)
+    yield from (NOT_BY_HAND.format(source="kalinka_jms/config/settings.py"), "# Configuration", "", INTRODUCTION)
     yield from fenced(SHORTEST, "toml")
     yield COMMON
     yield from ("## The whole file", "")
@@ -139,7 +139,7 @@ def _kind(annotation: Any) -> str:
 
 
 def _default_routes() -> Iterator[str]:
-    from kalinka_jms.settings import DEFAULT_DOWN, DEFAULT_UP
+    from kalinka_jms.config.settings import DEFAULT_DOWN, DEFAULT_UP
 
     up = (f'[[routes.up]]\nfrom = "{r.from_}"\ntopic = "{r.topic}"\nkey = "{r.key}"\n' for r in DEFAULT_UP)
     down = (f'[[routes.down]]\nfrom = "{r.from_}"\nto = "{r.to}"\n' for r in DEFAULT_DOWN)

@@ -1,0 +1,296 @@
+"""The settings: what the one TOML file may say, with defaults. Loading and checking is in `config`.
+
+The description of a field says what would be right for it: it is the text a user reads when the value is wrong.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kalinka_jms.config.fields import (
+    GROUP,
+    NAME,
+    Address,
+    Count,
+    Envelope,
+    Interval,
+    KafkaTable,
+    KafkaTopic,
+    MqttAddress,
+    PemFile,
+    Queue,
+    Seconds,
+    SecretValue,
+    Switch,
+    split_address,
+)
+from kalinka_jms.config.secret import Secret
+
+MIB = 1024 * 1024
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+
+class Tls(_Table):
+    """How to trust a server, and (mTLS) how to prove who we are. Without `ca` the system's authorities count."""
+
+    ca: PemFile | None = Field(default=None, description="the path of a PEM file with the authorities to trust")
+    """Whom to trust, where that is not the system's authorities."""
+    cert: PemFile | None = Field(default=None, description="the path of a PEM file with our certificate")
+    """Our certificate, where the server wants one (mTLS)."""
+    key: PemFile | None = Field(default=None, description="the path of a PEM file with the key of our certificate")
+    """Its key, where it is not in the same file."""
+    key_password: SecretValue | None = Field(default=None, description="a secret")
+    """What opens the key."""
+    verify: Switch = Field(default=True, description="true, or false to trust any server (for a test only)")
+    """Whether the server must prove its name and have a certificate of a trusted authority."""
+
+    @model_validator(mode="after")
+    def _loads(self) -> Tls:
+        if self.key and not self.cert:
+            raise ValueError("has a key but no cert")
+        self.context()
+        return self
+
+    def context(self) -> ssl.SSLContext:
+        """A client's TLS context, from the files as they are now. Raises ValueError when they do not fit."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.cert:
+                password = self.key_password.read() if self.key_password else ""
+                context.load_cert_chain(self.cert, self.key, password)
+        except (ssl.SSLError, OSError) as error:
+            raise ValueError(f"ca, cert, key and key_password do not fit together: {error}") from None
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+class Broker(_Table):
+    """One standalone ActiveMQ broker."""
+
+    name: str = Field(pattern=NAME, description='a name like "dev1" (letters, digits, . _ -; at most 64)')
+    """How Kalinka calls it, in logs, in `kalinka.id` and in the registry. A new name is a new broker."""
+    stomp: Address = Field(description='an address like "stomp://host:61613"')
+    """Its STOMP connector; `stomps://` for TLS."""
+    mqtt: MqttAddress | None = Field(
+        default=None,
+        description='an address like "mqtt://host:1883": where devices connect; only `config check --connect` uses it, '
+        "and tries port 1883 of the STOMP host without it",
+    )
+    """Its MQTT connector, which no service uses."""
+    group: str = Field(default="0", pattern=GROUP, description='a group like "0" (letters, digits, _ -; at most 32)')
+    """The group of brokers it belongs to (the `{group}` of the routes)."""
+    login: str | None = Field(default=None, min_length=1, description="a login")
+    """The user by which Kalinka logs in."""
+    passcode: SecretValue | None = Field(default=None, description="a secret")
+    """That user's password. It is read afresh at every connection."""
+    tls: Tls | None = Field(default=None, description="a table with ca, cert, key, key_password, verify")
+    """Certificates, for `stomps://`."""
+    heartbeat: Interval = Field(default=4.0, description="seconds, 0.1 to 600")
+    """Seconds between signs of life in both directions; a link without any for 2.6 times as long is lost."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Broker:
+        if self.tls and not self.secure:
+            raise ValueError("has a tls table, but stomp:// is plain: the address should begin with stomps://")
+        if self.passcode and self.login is None:
+            raise ValueError("has a passcode but no login")
+        return self
+
+    @property
+    def host(self) -> str:
+        return split_address(self.stomp).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return split_address(self.stomp).port or 0
+
+    @property
+    def secure(self) -> bool:
+        return self.stomp.startswith("stomps:")
+
+
+class ZookeeperAuth(_Table):
+    """How to log in to ZooKeeper. `sasl` is DIGEST-MD5."""
+
+    scheme: Literal["digest", "sasl"] = Field(default="digest", description='"digest" or "sasl"')
+    """The method; `sasl` is DIGEST-MD5."""
+    user: str = Field(min_length=1, description="a user name")
+    """The user."""
+    password: SecretValue = Field(description="a secret")
+    """The password. It is read afresh at every connection."""
+
+
+class Zookeeper(_Table):
+    """The ZooKeeper ensemble that holds the registry."""
+
+    hosts: str = Field(
+        pattern=r"^[^\s,/:]+:\d{1,5}(,[^\s,/:]+:\d{1,5})*(/[^\s,]+)?$",
+        description='servers with ports, like "zk1:2181,zk2:2181"',
+    )
+    """The servers of the ensemble. A path after the last one is the root of everything (chroot)."""
+    root: str = Field(
+        default="/kalinka/devices",
+        pattern=r"^(/[^/\s]+){2,}$",
+        description='a path of two names or more, like "/kalinka/devices" (its parent holds more of Kalinka\'s nodes)',
+    )
+    """Where the devices stand. What else Kalinka keeps stands beside it: brokers, watchers, instances."""
+    session_timeout: Interval = Field(default=6.0, description="seconds, 0.1 to 600")
+    """Seconds after which a silent process loses its offices (such as watching a broker) to another."""
+    auth: ZookeeperAuth | None = Field(default=None, description="a table with scheme, user, password")
+    """How to log in; what Kalinka creates is then its own alone."""
+    tls: Tls | None = Field(default=None, description="a table with ca, cert, key, key_password, verify")
+    """TLS to ZooKeeper; an empty table means TLS by the system's authorities."""
+
+
+class Pub(_Table):
+    """`kalinka pub`: broker → Kafka."""
+
+    queues: tuple[Queue, ...] = Field(
+        default=("kalinka.mqtt.pub", "kalinka.sparkcluster.pub"),
+        min_length=1,
+        description='names of queues, like "kalinka.mqtt.pub" (no "/queue/" before it; no blank, "," or "?")',
+    )
+    """The brokers' queues from which messages are taken; the same on all brokers."""
+    exclusive: Switch = Field(default=True, description="true (order kept) or false (throughput before order)")
+    """Whether one instance at a time reads a queue, which keeps the order."""
+    prefetch: Annotated[Count, Field(le=30_000)] = Field(
+        default=1000, description="messages, 1 to 30000 (1000 to 2000 is best)"
+    )
+    """Messages that a broker sends ahead of their acknowledgement, from each queue."""
+    max_bytes: Count = Field(default=64 * MIB, description="bytes, the most that may be in flight from one broker")
+    """Beyond this nothing more is read from the broker until Kafka has confirmed some."""
+
+
+class Sub(_Table):
+    """`kalinka sub`: Kafka → owning broker."""
+
+    groups: tuple[str, ...] | None = Field(default=None, min_length=1, description='groups of brokers, like ["0"]')
+    """The groups that instances with this file serve; all groups of the brokers where it is not given."""
+    consumer_group: str = Field(
+        default="kalinka-sub", min_length=1, max_length=249, description="the name of a Kafka group"
+    )
+    """Kafka's `group.id`. Another name begins at the oldest records."""
+    window_records: Count = Field(default=10_000, description="records, at least 1")
+    """Records taken from Kafka that have no outcome yet, at most, in one instance."""
+    window_bytes: Count = Field(default=64 * MIB, description="bytes, at least 1")
+    """Their bytes, at most."""
+    transaction: Count = Field(default=200, description="records of one STOMP transaction, at least 1")
+    """Records sent to a broker at once."""
+    transactions_in_flight: Count = Field(default=4, description="transactions in flight on one link, at least 1")
+    """How many such transactions may wait for their evidence, on each broker."""
+    ack_timeout: Seconds = Field(default=10.0, description="seconds, more than 0")
+    """How long a record may wait for its broker, or for word of its device, before it is parked."""
+    echo_timeout: Seconds = Field(default=10.0, description="seconds, more than 0")
+    """How long evidence may be outstanding before the link counts as broken."""
+    max_hops: Count = Field(default=3, description="hand-overs between groups, at least 1")
+    """How often a record may be handed to another group before it is parked."""
+
+
+class Registry(_Table):
+    """`kalinka registry`: who listens where."""
+
+    grace: Seconds = Field(default=10.0, description="seconds that what a lost broker held still counts")
+    """A broker that is back within this time was never away."""
+    resync: Seconds = Field(default=300.0, description="seconds between two reconciliations with a broker")
+    """How often all subscriptions on a broker are read again, should one have been missed."""
+
+
+class UpRoute(_Table):
+    """MQTT → Kafka."""
+
+    from_: str = Field(
+        validation_alias="from", description='a template like "mqtt/{source}/mqtt/{device}/pub"', min_length=1
+    )
+    """The MQTT topics it takes. `{name}` is one level, `{name#}` the rest."""
+    topic: str = Field(description='a template like "{group}.mqtt.mqtt"', min_length=1)
+    """The Kafka topic. It may use the names in `from`, and `{group}`."""
+    key: str = Field(description='a template like "{device}"', min_length=1)
+    """The record's key. It may use the names in `from`."""
+    envelope: Envelope = Field(default="plain", description='"plain" or "reference"')
+    """How the source goes along: `plain` in a header, `reference` in 64 bytes of JSON before the payload."""
+    group_by: Literal["device", "source"] = Field(default="device", description='"device" or "source"')
+    """Whose hash chooses the group: the device's (the source's where there is none), or the source's."""
+
+
+class DownRoute(_Table):
+    """Kafka → MQTT."""
+
+    from_: str = Field(validation_alias="from", description='a template like "{group}.mqtt.mqtt"', min_length=1)
+    """The Kafka topic it reads. It may use `{group}` only."""
+    to: str = Field(description='a template like "mqtt/{source}/mqtt/{device}/sub"', min_length=1)
+    """The MQTT topic on which the device gets it. It may use `{device}`, `{source}` and `{group}`."""
+    qos: Annotated[int, Field(strict=True, ge=0, le=2)] = Field(default=1, description="0, 1 or 2")
+    """The QoS at most; a record's header `mqtt.qos` and the subscription may lower it."""
+    delivery: Literal["broker"] = Field(default="broker", description='"broker" (nothing else is supported yet)')
+    """What `delivered` rests on."""
+    envelope: Envelope = Field(default="plain", description='"plain" or "reference"')
+    """How the source comes along, as in the up route that writes the topic."""
+    ack_timeout: Seconds | None = Field(default=None, description="seconds, more than 0; without it that of [sub]")
+    """As that of `[sub]`, for this route."""
+
+
+DEFAULT_UP = (
+    UpRoute(from_="mqtt/{source}/mqtt/{device}/pub", topic="{group}.mqtt.mqtt", key="{device}"),
+    UpRoute(from_="mqtt/{source}/sparkcluster/pub", topic="{group}.mqtt.sparkcluster", key="{source}"),
+)
+DEFAULT_DOWN = (
+    DownRoute(from_="{group}.mqtt.mqtt", to="mqtt/{source}/mqtt/{device}/sub"),
+    DownRoute(from_="{group}.sparkcluster.mqtt", to="sparkcluster/mqtt/{device}/sub"),
+)
+
+
+class Routes(_Table):
+    """Both directions. A list that the file does not give is the default one; a list it gives replaces it."""
+
+    up: tuple[UpRoute, ...] = Field(default=DEFAULT_UP, description="tables [[routes.up]]")
+    """MQTT to Kafka; the first that matches wins."""
+    down: tuple[DownRoute, ...] = Field(default=DEFAULT_DOWN, description="tables [[routes.down]]")
+    """Kafka to MQTT."""
+
+
+class Settings(_Table):
+    """The whole file."""
+
+    brokers: tuple[Broker, ...] = Field(min_length=1, description="at least one table [[brokers]]")
+    """Every broker, one table each."""
+    kafka: KafkaTable = Field(description='a table [kafka] with "bootstrap.servers"')
+    """The Kafka cluster, in librdkafka's settings."""
+    zookeeper: Zookeeper = Field(description='a table [zookeeper] with hosts = "host:2181"')
+    """The ZooKeeper ensemble."""
+    pub: Pub = Field(default=Pub(), description="a table [pub]")
+    """What `kalinka pub` does."""
+    sub: Sub = Field(default=Sub(), description="a table [sub]")
+    """What `kalinka sub` does."""
+    registry: Registry = Field(default=Registry(), description="a table [registry]")
+    """What `kalinka registry` does."""
+    routes: Routes = Field(default=Routes(), description="tables [[routes.up]] and [[routes.down]]")
+    """The routes."""
+    dead: KafkaTopic = Field(default="kalinka.dead", description="the name of a Kafka topic")
+    """The dead-letter topic: what can never be mapped or delivered goes there, with the reason."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """All groups of brokers, sorted; those that are numbers by their value."""
+        return _sorted({broker.group for broker in self.brokers})
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The groups that a `sub` of this configuration serves, sorted."""
+        return self.groups if self.sub.groups is None else _sorted(set(self.sub.groups))
+
+    def kafka_settings(self) -> dict[str, str | int | float | bool]:
+        """The librdkafka settings with every secret read afresh. Raises ValueError when one cannot be read."""
+        return {key: value.read() if isinstance(value, Secret) else value for key, value in self.kafka.items()}
+
+
+def _sorted(groups: set[str]) -> tuple[str, ...]:
+    """Shorter ones first, so that "10" comes after "9": a hash of n groups then means the group of that number."""
+    return tuple(sorted(groups, key=lambda group: (len(group), group)))

@@ -1,0 +1,1 @@
+"""`kalinka pub`: the brokers' queues → Kafka."""

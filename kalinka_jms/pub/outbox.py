@@ -1,0 +1,174 @@
+"""Messages on their way into Kafka, and what becomes of those that Kafka does not take."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError as KafkaCode
+from confluent_kafka import KafkaException
+
+from kalinka_jms.config import Settings
+from kalinka_jms.errors import KafkaError, RecordError
+from kalinka_jms.kafka import OWN_FAULT, producer
+from kalinka_jms.pub.window import NACK, Pending, Window
+from kalinka_jms.records import KALINKA_ID, MQTT_TOPIC, Record, dead_letter, to_record
+from kalinka_jms.routes import Uplinks
+from kalinka_jms.stomp.frames import Frame
+
+log = logging.getLogger("kalinka.pub")
+
+ANSWER = 5.0
+"""Seconds that Kafka has to answer when it is asked whether it is there, and librdkafka to let go of records."""
+
+_MISSING = (KafkaCode.UNKNOWN_TOPIC_OR_PART, KafkaCode._UNKNOWN_TOPIC)
+_SHARED = OWN_FAULT | {KafkaCode._INVALID_DIFFERENT_RECORD}
+
+
+class ProducerFailed(KafkaError):
+    """A record failed for a reason that is not its own. What comes behind it may have been written: nothing of this
+    producer may be used any more, or the order is lost."""
+
+
+class BatchRefused(ProducerFailed):
+    """Kafka refused a batch of several records, and nobody can tell which of them it meant: smaller ones are needed."""
+
+
+class TopicMissing(ProducerFailed):
+    """A topic does not exist (yet)."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        super().__init__(f"the Kafka topic {topic} does not exist: waiting for it")
+
+
+class Outbox:
+    """One producer, and how messages of one broker become its records. `batch_size`: bytes of its largest batch."""
+
+    def __init__(self, broker: str, settings: Settings, uplinks: Uplinks, batch_size: int) -> None:
+        """Raises ConfigError where librdkafka refuses its settings."""
+        self._broker = broker
+        self._dead = settings.dead
+        self._uplinks = uplinks
+        self._batch_size = batch_size
+        self._kafka: Any = producer(settings, **{"batch.size": batch_size})
+
+    def ask(self, needed: str | None) -> None:
+        """Raises KafkaError when Kafka does not answer here, or does not have the topic that is needed."""
+        topic = needed or self._dead
+        try:
+            found = self._kafka.list_topics(topic, timeout=ANSWER).topics[topic]
+        except KafkaException as error:
+            raise KafkaError(f"Kafka does not answer: {error.args[0].str()}") from error
+        if needed and not found.partitions:
+            raise TopicMissing(topic)
+
+    def carry(self, frames: list[Frame], windows: Mapping[bytes | None, Window]) -> list[Frame]:
+        """Produce; return the messages that librdkafka's own queue has no room for now. Raises ProducerFailed."""
+        name, uplink, produce = self._broker, self._uplinks.link_destination, self._kafka.produce
+        for place, frame in enumerate(frames):
+            pending = Pending(frame, windows[frame.raw("subscription")])
+            try:
+                topic, key, value, headers = to_record(frame, uplink(frame), name)
+                produce(topic, value, key, on_delivery=pending, headers=headers)
+            except BufferError:
+                return frames[place:]
+            except KafkaException as error:  # at once: one more record behind it and the order would be lost
+                if not self._dispose(pending, error.args[0], topic, alone=True):
+                    return frames[place:]
+            except Exception as error:  # whatever it is, one message must not stop the stream
+                if not self._bury(pending, _reason(error)):
+                    return frames[place:]
+            pending.window.open(pending)
+        return []
+
+    def judge(self, window: Window) -> None:
+        """Decide what becomes of messages whose records have failed. Raises ProducerFailed if that ends the session."""
+        failures, window.failures = window.failures, []
+        for place, (pending, error, topic) in enumerate(failures):
+            alone = self._batch_size == 1 or len(pending.frame.body) >= self._batch_size
+            if not self._dispose(pending, error, topic, alone):
+                window.failures = failures[place:]
+                return
+
+    def poll(self, timeout: float) -> None:
+        """Take Kafka's answers, waiting up to `timeout` seconds for one. Raises ProducerFailed."""
+        self._serve(self._kafka.poll, timeout)
+
+    def flush(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until everything has its answer. Raises ProducerFailed."""
+        self._serve(self._kafka.flush, timeout)
+
+    def close(self) -> None:
+        """Give up what has no answer. A record without one would keep the producer, and its threads, for ever."""
+        self._kafka.purge()
+        with contextlib.suppress(ProducerFailed):
+            self.flush(0)
+        with contextlib.suppress(ProducerFailed):  # once more: a fatal error ends the first one early
+            self.flush(ANSWER)
+
+    @staticmethod
+    def _serve(call: Callable[[float], object], timeout: float) -> None:
+        """A fatal error of the producer is raised wherever answers are taken, at times as a SystemError (tried)."""
+        try:
+            call(timeout)
+        except KafkaException as error:
+            raise ProducerFailed(f"the producer failed: {error.args[0].str()}") from error
+        except SystemError as error:
+            raise ProducerFailed(f"the producer failed: {error}") from error
+
+    def _dispose(self, pending: Pending, error: Any, topic: str, alone: bool) -> bool:
+        """Keep one message that Kafka refuses for its own fault; False when there is no room for that now.
+
+        `alone`: nothing else can be meant. Raises ProducerFailed where the fault is not its own.
+        """
+        text = error.str()
+        if error.code() in _MISSING:
+            raise TopicMissing(topic)
+        if error.code() not in _SHARED:
+            raise ProducerFailed(f"cannot write to {topic}: {text}")
+        if not alone:
+            raise BatchRefused(f"a batch of {self._batch_size} bytes is refused by {topic}: {text}")
+        if topic != self._dead:
+            return self._bury(pending, f"Kafka refused it: {text}")
+        self._give_back(pending, text)
+        return True
+
+    def _bury(self, pending: Pending, reason: str) -> bool:
+        """Send a message to the dead-letter topic, byte for byte; False when there is no room for that now."""
+        topic, key, value, headers = self._dead_letter(pending, reason)
+        try:
+            self._kafka.produce(topic, value, key, on_delivery=pending, headers=headers)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            return self._dispose(pending, error.args[0], topic, alone=True)
+        log.warning("dead letter", extra={"reason": reason} | self._names(pending))
+        return True
+
+    def _give_back(self, pending: Pending, reason: str) -> None:
+        """Nothing in Kafka takes it: when its turn comes the broker moves it to its own dead-letter queue."""
+        pending.verdict = NACK
+        text = "not even the dead-letter topic takes a message: the broker keeps it in ActiveMQ.DLQ"
+        log.error(text, extra={"reason": reason, "queue": pending.window.queue} | self._names(pending))
+
+    def _dead_letter(self, pending: Pending, reason: str) -> Record:
+        return dead_letter(pending.frame, self._broker, pending.window.queue, reason, self._dead)
+
+    def _names(self, pending: Pending) -> dict[str, Any]:
+        """The fields of a log record about one message."""
+        headers = dict(self._dead_letter(pending, "")[3])
+        fields: dict[str, Any] = {name: headers[name] for name in (KALINKA_ID, MQTT_TOPIC) if name in headers}
+        with contextlib.suppress(RecordError):
+            fields["device"] = self._uplinks.link_destination(pending.frame).device
+        return fields | {"broker": self._broker}
+
+
+def _reason(error: Exception) -> str:
+    """The reason that is kept with a message that cannot be mapped."""
+    if isinstance(error, RecordError):
+        return str(error)
+    log.exception("a message could not be mapped by a fault of Kalinka")
+    return f"a fault of Kalinka: {error!r}"

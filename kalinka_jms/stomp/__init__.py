@@ -1,0 +1,1 @@
+"""The STOMP link: frames from bytes, the channel below, the connection."""

@@ -1,0 +1,1 @@
+"""`kalinka sub`: Kafka → the broker that owns the device."""

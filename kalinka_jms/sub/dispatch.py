@@ -1,0 +1,252 @@
+"""Sends what streams hold to the brokers that own the devices, and settles it by the evidence that comes back.
+
+It never waits and has no thread: `streams` calls it with records, with events of the outlets, and with the time
+(seconds, monotonic). What it decides goes out through `Outcomes`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from kalinka_jms.config.settings import Sub
+from kalinka_jms.errors import LinkLost
+from kalinka_jms.registry import UNKNOWN, Directory
+from kalinka_jms.registry.entry import Entry
+from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
+from kalinka_jms.sub.port import Port, Segment
+from kalinka_jms.sub.sends import CanaryReport, Echo, Evidence
+from kalinka_jms.sub.share import Item, Share, State, Stream
+
+log = logging.getLogger("kalinka.sub")
+
+
+class Outcomes(Protocol):
+    """What the dispatcher decides."""
+
+    def delivered(self, stream: Stream, items: Sequence[Item]) -> None: ...
+
+    def park(self, stream: Stream, now: float, *, retry: bool) -> None:
+        """Park all of the stream. `retry`: the registry says that it listens, so no event may announce the change."""
+
+    def move(self, stream: Stream, group: str, now: float) -> None:
+        """Hand all of the stream to another group."""
+
+    def drained(self, stream: Stream) -> None:
+        """The stream has nothing to send any more."""
+
+
+class Dispatcher:
+    """Decides where each stream goes, and what its sends have come to."""
+
+    def __init__(
+        self,
+        settings: Sub,
+        ports: Mapping[str, Outlet],
+        groups: Mapping[str, str],
+        canaries: Sequence[bytes],
+        patience: Callable[[Stream], float],
+        owners: Directory,
+        outcomes: Outcomes,
+        now: float,
+    ) -> None:
+        """`groups`: broker → group, of all brokers; `canaries`: the prefix of a SEND that nobody receives, by route;
+        `patience`: seconds that the head of a stream may wait before it is parked."""
+        self._settings = settings
+        self._groups = groups
+        self._canaries = canaries
+        self._patience = patience
+        self._owners = owners
+        self._outcomes = outcomes
+        self._ports = {name: Port(name, outlet, now) for name, outlet in ports.items()}
+        self._hidden: defaultdict[str, set[int]] = defaultdict(set)  # broker → routes where it reports no absence
+        self._waiting: defaultdict[str, set[Stream]] = defaultdict(set)  # device → streams
+
+    # --- streams
+
+    def send(self, stream: Stream, now: float) -> None:
+        """See what can be done for a stream that holds something: ready for a broker, waiting, parked or moved."""
+        if stream.state is State.FLYING or stream.state is State.READY:
+            return
+        if stream.share.closing or not stream.share.open:
+            return
+        self._leave(stream)
+        head = stream.lane.head
+        if head is None:
+            stream.tried.clear()
+            self._outcomes.drained(stream)
+            return
+        entry = self._owners.get(stream.device)
+        if entry is UNKNOWN:
+            self._wait(stream)
+        else:
+            self._route(stream, entry or Entry(), head, now)
+
+    def owner_changed(self, device: str, now: float) -> None:
+        """The registry says something new about a device."""
+        for stream in tuple(self._waiting.get(device, ())):
+            if stream.state is State.WAITING:
+                stream.tried.clear()
+                self.send(stream, now)
+
+    def reachable(self, entry: Entry, destination: str) -> bool:
+        """Whether a send to the destination could be tried now."""
+        names = entry.owners(destination)
+        return any(self._ports[name].up if name in self._ports else name in self._groups for name in names)
+
+    def expire(self, now: float) -> None:
+        """Park what has waited too long; drop links whose echo has not come in time."""
+        waiting = [stream for streams in self._waiting.values() for stream in streams]
+        ready = [stream for port in self._ports.values() for stream in port.ready]
+        for stream in waiting + ready:
+            since = stream.lane.waiting_since
+            if since is not None and since < now - self._patience(stream):
+                self._leave(stream)
+                self._outcomes.park(stream, now, retry=True)
+        for port in self._ports.values():
+            oldest = port.oldest
+            if oldest is not None and oldest < now - self._settings.echo_timeout:
+                self._distrust(port, "an echo did not come back in time", now)
+
+    def close(self, share: Share) -> None:
+        """Forget the streams of a share that ended."""
+        for stream in share.streams.values():
+            if stream.state is not State.FLYING:
+                self._leave(stream)
+
+    def flying(self, shares: Sequence[Share]) -> bool:
+        """Whether something of these shares waits for its echo."""
+        return any(stream.share in shares for port in self._ports.values() for stream in port.flying())
+
+    @property
+    def in_flight(self) -> int:
+        """Transactions that wait for their echo."""
+        return sum(port.in_flight for port in self._ports.values())
+
+    @property
+    def links(self) -> dict[str, bool]:
+        """Broker → whether its link is up."""
+        return {name: port.up for name, port in self._ports.items()}
+
+    # --- links
+
+    def event(self, event: LinkUp | LinkDown | Proofs, now: float) -> None:
+        """Take in what happened on a link; what belongs to an older connection proves nothing."""
+        port = self._ports[event.broker]
+        if isinstance(event, LinkUp):
+            if port.up:  # its LinkDown is still on the way
+                self._lost(port, now)
+            port.rise(event.identity)
+            for device in list(self._waiting):
+                self.owner_changed(device, now)
+        elif port.speaks(event.identity):
+            if isinstance(event, LinkDown):
+                self._lost(port, now)
+            else:
+                self._evidence(port, event.evidence, now)
+
+    def pump(self, now: float) -> None:
+        """Write transactions while there is something ready and room in flight."""
+        for port in self._ports.values():
+            while port.up and port.in_flight < self._settings.transactions_in_flight:
+                if not port.depart(self._settings, self._canaries, now):
+                    break
+
+    # --- inside
+
+    def _route(self, stream: Stream, entry: Entry, head: Item, now: float) -> None:
+        stranded = False
+        owners = entry.owners(head.destination)
+        for name in owners:
+            port = self._ports.get(name)
+            if name in stream.tried:
+                continue
+            if port is None:
+                if name in self._groups:
+                    self._outcomes.move(stream, self._groups[name], now)
+                    return
+            elif port.up:
+                port.queue(stream)
+                return
+            else:
+                stranded = stranded or now - port.down_since < self._patience(stream)
+        if stranded:
+            self._wait(stream)
+        else:
+            self._outcomes.park(stream, now, retry=bool(owners))
+
+    def _wait(self, stream: Stream) -> None:
+        stream.state = State.WAITING
+        self._waiting[stream.device].add(stream)
+
+    def _leave(self, stream: Stream) -> None:
+        """Take a stream out of whatever it waits in."""
+        if stream.state is State.WAITING:
+            self._waiting[stream.device].discard(stream)
+            if not self._waiting[stream.device]:
+                del self._waiting[stream.device]
+        stream.state = State.IDLE  # a port it was ready for passes over it
+
+    def _evidence(self, port: Port, evidence: Sequence[Evidence], now: float) -> None:
+        try:
+            for proof in evidence:
+                if isinstance(proof, Echo):
+                    self._proven(port, proof.transaction, now)
+                elif isinstance(proof, CanaryReport):
+                    port.report_canary(proof.transaction, proof.place)
+                else:
+                    port.report(proof.transaction, proof.index)
+        except LinkLost as error:
+            self._distrust(port, f"evidence out of order: {error}", now)
+
+    def _proven(self, port: Port, number: int, now: float) -> None:
+        segments, places, silent = port.land(number)
+        self._watch_canaries(port.name, places, silent)
+        for segment in segments:
+            hidden = self._presumed_absent(port.name, segment, silent) if silent else frozenset[int]()
+            self._settle(port.name, segment, segment.absent | hidden, now)
+
+    def _settle(self, broker: str, segment: Segment, absent: frozenset[int], now: float) -> None:
+        stream = segment.stream
+        stream.state = State.IDLE
+        if not stream.share.open:
+            return
+        delivered, returned = stream.lane.settle(absent, now)
+        if delivered:
+            self._outcomes.delivered(stream, delivered)
+            stream.tried.clear()
+        if returned:
+            stream.tried.add(broker)
+        self.send(stream, now)
+
+    def _distrust(self, port: Port, reason: str, now: float) -> None:
+        """What the link says is not believed any more; whatever it still says belongs to an old connection."""
+        port.drop(reason)
+        self._lost(port, now)
+
+    def _lost(self, port: Port, now: float) -> None:
+        self._hidden.pop(port.name, None)
+        for stream in port.fall(now):
+            self.send(stream, now)
+
+    def _watch_canaries(self, broker: str, places: set[int], silent: set[int]) -> None:
+        hidden = self._hidden[broker]
+        for place in silent - hidden:
+            log.error(
+                "absence is hidden: a client on this broker subscribes to a filter over other devices' topics; "
+                "only the registry's word counts until it leaves",
+                extra={"broker": broker, "route": place},
+            )
+        self._hidden[broker] = (hidden - places) | silent
+
+    def _presumed_absent(self, broker: str, segment: Segment, silent: set[int]) -> frozenset[int]:
+        """Where the broker hides absence, a send counts only if the registry still names this broker as an owner."""
+        entry = self._owners.get(segment.stream.device)
+        known = entry if isinstance(entry, Entry) else Entry()
+        return frozenset(
+            index
+            for index, item in enumerate(segment.items)
+            if item.route in silent and broker not in known.owners(item.destination)
+        )

@@ -1,0 +1,222 @@
+"""Gives every record its one outcome, and makes batches of what must become final in Kafka.
+
+`taken` = the sum of `outcomes` + what is pending in the open shares + `given_back`, always.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kalinka_jms.config.settings import DownRoute
+from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID, KALINKA_REASON, dead_record
+from kalinka_jms.sub.commits import Batch
+from kalinka_jms.sub.parked import parked_key
+from kalinka_jms.sub.share import Item, Outcome, Share, Write, parked_topic
+
+log = logging.getLogger("kalinka.sub")
+
+BATCH_RECORDS = 5000
+"""Records written in one Kafka transaction, at most."""
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""Bytes of values after which a transaction takes no further record."""
+
+Headers = list[tuple[str, bytes | None]]
+
+
+class Books:
+    """The outcomes of all shares of an instance."""
+
+    def __init__(self, dead: str) -> None:
+        """`dead`: the dead-letter topic."""
+        self._dead = dead
+        self._again: list[tuple[Share, Write]] = []
+        self.taken = 0
+        """Records taken from Kafka."""
+        self.given_back = 0
+        """Records that had no outcome when their partition was taken away: whoever has it takes them again."""
+        self.outcomes: Counter[Outcome] = Counter()
+        """Records by outcome. A parked record that is replayed counts once as parked, and then as what it becomes."""
+        self.replayed: Counter[Outcome] = Counter()
+        """Outcomes of records that had been parked."""
+
+    def summary(self) -> dict[str, int]:
+        """Records by outcome."""
+        return {outcome.value: self.outcomes[outcome] for outcome in Outcome}
+
+    def take(self, share: Share, message: Any) -> bool:
+        """A record came; False if it was taken before."""
+        if not share.begin(message.topic(), message.offset()):
+            return False
+        share.pending += 1
+        share.pending_bytes += _size(message)
+        self.taken += 1
+        return True
+
+    def give_back(self, share: Share) -> None:
+        """The share ended: what has no outcome gets none here."""
+        self.given_back += share.pending
+        share.pending = share.pending_bytes = 0
+
+    def delivered(self, share: Share, item: Item) -> None:
+        """An item needs nothing more from Kafka than its offset, or, where it had been parked, its tombstone."""
+        share.remember(item)
+        share.active.discard(item.mark)
+        if item.parked is None:
+            self._finished(share, item.message, Outcome.DELIVERED)
+        else:
+            self.replayed[Outcome.DELIVERED] += 1
+            share.index.remove(*item.mark[:3])
+            share.writes.append(_tombstone(share, parked_key(*item.mark[:3])))
+
+    def duplicate(self, share: Share, item: Item) -> None:
+        """The same record is delivered, parked or on its way: that one counts."""
+        self._finished(share, item.message, Outcome.DUPLICATE)
+
+    def bury(self, share: Share, message: Any, reason: str) -> None:
+        """A record that can never be delivered is kept in the dead-letter topic, byte for byte."""
+        self._bury(share, message, reason, message.key(), replay=False)
+
+    def bury_parked(self, share: Share, message: Any, reason: str, name: tuple[str, str, str]) -> None:
+        """As `bury`, for a record that is parked under this device, stream and id; its tombstone follows."""
+        self._bury(share, message, reason, name[0].encode(), replay=True)
+        share.index.remove(*name)
+
+    def park(self, share: Share, items: Iterable[Item]) -> None:
+        """New records of an absent device go to the parked topic, under the partition number that they came from."""
+        topic = parked_topic(share.group)
+        for item in items:
+            device, name, id, _ = item.mark
+            key, headers = parked_key(device, name, id), _with(item.message.headers(), KALINKA_ID, id.encode())
+            write = Write(topic, key, item.message.value(), headers, share.partition, Outcome.PARKED, item)
+            write.message, write.stream = item.message, (device, name)
+            share.parking[device, name] += 1
+            share.writes.append(write)
+
+    def move(self, share: Share, items: Sequence[Item], route: DownRoute, group: str) -> None:
+        """Records of a device of another group go to that group's topic, with one more hop."""
+        topic = route.from_.replace("{group}", group)
+        for item in items:
+            command = item.command
+            headers = _with(item.message.headers(), KALINKA_ID, command.id.encode())
+            headers = _with(headers, KALINKA_HOPS, str(command.hops + 1).encode(), replace=True)
+            write = Write(topic, command.device.encode(), item.message.value(), headers, -1, Outcome.MOVED, item)
+            write.message, write.replay = item.message, item.parked is not None
+            share.writes.append(write)
+            if write.replay:
+                share.index.remove(*item.mark[:3])
+
+    def batch(self, shares: Iterable[Share]) -> Batch:
+        """What is to become final now.
+
+        An offset may be committed with the writes it depends on, or after them. What a batch took and Kafka did not
+        get comes first in the next one, all of it: so no batch can pass it.
+        """
+        batch = Batch([(share, write) for share, write in self._again if share.open])
+        self._again = []
+        shares = [share for share in shares if share.open]
+        size = sum(len(write.value or b"") for _, write in batch.writes)
+        for share in shares:
+            while share.writes and len(batch.writes) < BATCH_RECORDS and size < BATCH_BYTES:
+                write = share.writes.popleft()
+                size += len(write.value or b"")
+                batch.writes.append((share, write))
+                if write.outcome is not None and not write.replay:
+                    share.finish(write.message.topic(), write.message.offset())
+        batch.offsets = [(share, *place) for share in shares for place in share.moved()]
+        if batch.writes and not batch.offsets:
+            # a transaction without an offset would go through even where the group has moved on
+            batch.offsets = [(share, *place) for share in shares for place in share.positions()][:1]
+        return batch
+
+    @property
+    def refused(self) -> bool:
+        """Whether something must be written again."""
+        return bool(self._again)
+
+    def committed(self, batch: Batch) -> None:
+        """The batch is final."""
+        for share, topic, offset in batch.offsets:
+            share.committed(topic, offset)
+        for share, write in batch.writes:
+            if share.open and write.outcome is not None:
+                self._written(share, write, write.outcome)
+
+    def undone(self, batch: Batch) -> None:
+        """Nothing of the batch happened. What Kafka can never take becomes a dead letter, the rest is tried again."""
+        for _, write in batch.writes:
+            if write.refused:
+                self._replace(write)
+        self._again = batch.writes
+
+    def _bury(self, share: Share, message: Any, reason: str, key: bytes | None, replay: bool) -> None:
+        log.warning("dead letter", extra={"reason": reason, "origin": _origin(message)})
+        headers = dead_record(_headers(message), _origin(message), reason)
+        write = Write(self._dead, key, message.value(), headers, -1, Outcome.DEAD, None, message, replay)
+        share.writes.append(write)
+
+    def _replace(self, write: Write) -> None:
+        """Kafka refuses it, most likely for its size: dead, and if that is refused too, without the value."""
+        message, reason = write.message, f"Kafka refuses it in {write.topic}: {write.refused}"
+        if write.outcome is Outcome.DEAD:
+            earlier = (dict(write.headers).get(KALINKA_REASON) or b"").decode()
+            reason = f"{earlier}; the value is not here but at the origin, {len(write.value or b'')} bytes: {reason}"
+            write.key, write.value, write.headers = None, None, []
+            write.stub = True
+        log.error("Kafka refuses a record that must be kept", extra={"reason": reason, "origin": _origin(message)})
+        write.headers = dead_record(() if write.stub else _headers(message), _origin(message), reason)
+        write.topic, write.partition, write.outcome, write.refused = self._dead, -1, Outcome.DEAD, ""
+
+    def _written(self, share: Share, write: Write, outcome: Outcome) -> None:
+        if write.replay:
+            self.replayed[outcome] += 1
+            if not write.stub:  # a stub's value is where it is parked
+                key = parked_key(*write.item.mark[:3]) if write.item else write.message.key()
+                share.writes.append(_tombstone(share, key))
+        else:
+            self._ended(share, write.message, outcome)
+        if write.item is not None:
+            share.active.discard(write.item.mark)
+
+    def _finished(self, share: Share, message: Any, outcome: Outcome) -> None:
+        share.finish(message.topic(), message.offset())
+        self._ended(share, message, outcome)
+
+    def _ended(self, share: Share, message: Any, outcome: Outcome) -> None:
+        share.pending -= 1
+        share.pending_bytes -= _size(message)
+        self.outcomes[outcome] += 1
+
+
+def _tombstone(share: Share, key: bytes | None) -> Write:
+    """A parked record has its outcome: nobody is to replay it."""
+    return Write(parked_topic(share.group), key, None, [], share.partition)
+
+
+def _origin(message: Any) -> str:
+    return f"{message.topic()}/{message.partition()}/{message.offset()}"
+
+
+def _size(message: Any) -> int:
+    return len(message.value() or b"") + len(message.key() or b"") + 100
+
+
+def _headers(message: Any) -> Headers:
+    """A record's headers; none where they cannot be read."""
+    try:
+        return list(message.headers() or ())
+    except ValueError:
+        return []
+
+
+def _with(headers: Any, name: str, value: bytes, *, replace: bool = False) -> Headers:
+    """The headers with this one; where it is there already it stays, or is replaced."""
+    kept = list(headers or ())
+    if any(header == name for header, _ in kept):
+        if not replace:
+            return kept
+        kept = [header for header in kept if header[0] != name]
+    return [*kept, (name, value)]

@@ -1,0 +1,122 @@
+"""The partitions that Kafka's group gives to an instance of `kalinka sub`, as shares.
+
+A share needs the same partition number of all topics of its group; until they are together, and until the share is
+ready, its partitions are paused. All of it happens on the thread that polls: the callbacks run inside `poll`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from kalinka_jms.routes import Downlinks
+from kalinka_jms.sub.share import Share
+
+log = logging.getLogger("kalinka.sub")
+
+
+class Partitions:
+    """The shares that are open, and what of them Kafka is to send."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        downlinks: Downlinks,
+        begin: Callable[[Share], None],
+        give_up: Callable[[Sequence[Share]], None],
+        close: Callable[[Share], None],
+    ) -> None:
+        """`begin`: a share opened; `give_up`: finish these, for they are closed after that; `close`: a share ended."""
+        self._consumer = consumer
+        self._downlinks = downlinks
+        self._begin, self._give_up, self._close = begin, give_up, close
+        self._shares: dict[tuple[str, int], Share] = {}
+        self._held = False
+        self.topics: defaultdict[str, list[str]] = defaultdict(list)
+        """Group → its topics."""
+        for topic in downlinks.topics:
+            self.topics[self._group(topic)].append(topic)
+        self.metadata: Any = None
+        """Names the generation of the group in which the shares were given to us."""
+        self.joined = False
+        """Whether the group has given us anything yet."""
+
+    @property
+    def shares(self) -> list[Share]:
+        return list(self._shares.values())
+
+    def join(self) -> None:
+        """Take part in the group from now on."""
+        self._consumer.subscribe(
+            list(self._downlinks.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def share(self, topic: str, partition: int) -> Share | None:
+        """The open share of a partition whose parked records are known."""
+        share = self._shares.get((self._group(topic), partition))
+        return share if share is not None and share.indexed else None
+
+    def admit(self, share: Share) -> None:
+        """The share is ready for records."""
+        if share.open and share.indexed and not self._held:
+            self._consumer.resume([TopicPartition(topic, share.partition) for topic in self.topics[share.group]])
+
+    def hold(self) -> None:
+        """Have Kafka send nothing more, until `release`."""
+        if not self._held:
+            self._held = True
+            self._consumer.pause(self._consumer.assignment())
+
+    def release(self) -> None:
+        """There is room again."""
+        if self._held:
+            self._held = False
+            for share in self.shares:
+                self.admit(share)
+
+    def end(self, shares: Sequence[Share]) -> None:
+        """Nothing of these shares counts any more."""
+        for share in shares:
+            self._shares.pop(share.key, None)
+            self._close(share)
+
+    def _group(self, topic: str) -> str:
+        return self._downlinks.route_for(topic)[1]
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.assign(partitions)
+        consumer.pause(partitions)
+        self.joined = True
+        # Not asked for again later: one who was thrown out and has not heard of it yet would be told "nobody", and to
+        # nobody's transaction Kafka does not object.
+        self.metadata = consumer.consumer_group_metadata()
+        numbers: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        for partition in partitions:
+            numbers[self._group(partition.topic), partition.partition].add(partition.topic)
+        for (group, number), topics in numbers.items():
+            if topics == set(self.topics[group]):
+                share = self._shares[group, number] = Share(group, number)
+                self._begin(share)
+            else:
+                log.warning("a partition waits until its topics come together", extra={"partition": number})
+        log.info("partitions assigned", extra={"partitions": len(partitions)})
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        shares = self._of(partitions)
+        if shares:
+            self._give_up(shares)
+        self.end(shares)
+        log.info("partitions revoked", extra={"partitions": len(partitions)})
+
+    def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        """Somebody else has them already: nothing of ours counts any more."""
+        self.end(self._of(partitions))
+        log.warning("partitions lost", extra={"partitions": len(partitions)})
+
+    def _of(self, partitions: list[TopicPartition]) -> list[Share]:
+        keys = {(self._group(partition.topic), partition.partition) for partition in partitions}
+        return [share for key, share in self._shares.items() if key in keys]

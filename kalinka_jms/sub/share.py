@@ -1,0 +1,224 @@
+"""What an instance of `kalinka sub` holds of one partition number of one group.
+
+The same partition of all the group's downlink topics and of its parked topic comes to the same instance: that is its
+share. A share ends when the partition is taken away; nothing of it is used after that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any
+
+from kalinka_jms.records import Command
+from kalinka_jms.sub.lane import Lane
+from kalinka_jms.sub.parked import ParkedIndex
+from kalinka_jms.sub.sends import Send
+from kalinka_jms.watermark import Watermark
+
+REMEMBERED = 10_000
+"""Delivered records that a share remembers, to recognise a duplicate."""
+
+Name = tuple[str, str]
+"""A device, and the name of one of its streams."""
+
+Mark = tuple[str, str, str, int]
+"""What makes two records the same: device, stream, id and hops (one that was handed over is not the one it was)."""
+
+
+class Outcome(StrEnum):
+    """What became of a record; every record gets exactly one."""
+
+    DELIVERED = "delivered"
+    PARKED = "parked"
+    EXPIRED = "expired"
+    DEAD = "dead"
+    MOVED = "moved"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One record on its way to a device. `message` is Kafka's own, for passing it on byte for byte."""
+
+    command: Command
+    message: Any
+    name: str
+    """The stream's, within device and share."""
+    destination: str
+    send: Send
+    route: int
+    size: int
+    parked: int | None = None
+    """The offset where it is parked, for a record that is replayed."""
+
+    @property
+    def mark(self) -> Mark:
+        return self.command.device, self.name, self.command.id, self.command.hops
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One record for Kafka, and whose outcome it is."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    partition: int = -1
+    outcome: Outcome | None = None
+    item: Item | None = None
+    message: Any = None
+    """The record that gets the outcome when this is committed."""
+    replay: bool = False
+    """Whether that record came from the parked topic, so that no offset of the group belongs to it."""
+    stream: Name | None = None
+    """The stream that may go on from memory only when this is committed."""
+    stub: bool = False
+    """A dead letter without its value, because not even the dead-letter topic takes that."""
+    offset: int = -1
+    """Where Kafka put it; known once the transaction is committed."""
+    refused: str = ""
+    """Why Kafka can never take it."""
+
+
+class State(Enum):
+    """Where the head of a stream stands."""
+
+    IDLE = "idle"
+    WAITING = "waiting"  # for the registry's answer, or for the link to its owner
+    READY = "ready"  # for a place in a transaction
+    FLYING = "flying"
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """The records for one device from one Kafka topic and one source, in order."""
+
+    share: Share
+    device: str
+    name: str
+    lane: Lane[Item] = field(default_factory=Lane)
+    behind: deque[Item] = field(default_factory=deque)
+    """New records that wait until what was parked before them is confirmed as parked."""
+    tried: set[str] = field(default_factory=set)
+    """Brokers that did not reach the device since its last delivery or change."""
+    state: State = State.IDLE
+    port: str = ""
+    """The broker it is ready for."""
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """Parked records of one stream that are being read."""
+
+    wanted: dict[int, tuple[str, int]]
+    """Offset → id and bytes, in order."""
+    found: dict[int, Any] = field(default_factory=dict)
+    """Offset → message; None for one that is not there any more."""
+
+
+class Share:
+    """One partition number of one group: streams, offsets, parked records."""
+
+    def __init__(self, group: str, partition: int) -> None:
+        self.group = group
+        self.partition = partition
+        self.open = True
+        """False once the partition was taken away."""
+        self.closing = False
+        """True when the partition is about to be taken away: nothing new is sent."""
+        self.indexed = False
+        """True once the parked records are known; no record is taken before."""
+        self.index = ParkedIndex()
+        self.streams: dict[Name, Stream] = {}
+        self.writes: deque[Write] = deque()
+        """What is to be written to Kafka, and no batch has yet."""
+        self.parking: Counter[Name] = Counter()
+        """Records per stream that are on their way into the parked topic."""
+        self.loading: dict[Name, Chunk] = {}
+        """Streams whose parked records are being read."""
+        self.wanted: dict[int, Name] = {}
+        """Offsets of parked records that are being read."""
+        self.pinned: set[str] = set()
+        """Devices of which something is parked, whose changes are told."""
+        self.replaying = 0
+        """Parked records that are being read or are in streams."""
+        self.replaying_bytes = 0
+        self.active: set[Mark] = set()
+        """The records that are on their way, also into the parked topic."""
+        self.pending = 0
+        """Records taken that have no outcome yet."""
+        self.pending_bytes = 0
+        self._watermarks: dict[str, Watermark] = {}
+        self._newest: dict[str, int] = {}
+        self._committed: dict[str, int] = {}
+        self._delivered: OrderedDict[Mark, None] = OrderedDict()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.group, self.partition
+
+    def begin(self, topic: str, offset: int) -> bool:
+        """A record was taken from Kafka; False if it, or a later one, had been taken before."""
+        if offset <= self._newest.get(topic, -1):
+            return False
+        if topic not in self._watermarks:
+            self._watermarks[topic] = Watermark(offset)
+        self._newest[topic] = offset
+        self._watermarks[topic].add(offset)
+        return True
+
+    def finish(self, topic: str, offset: int) -> None:
+        """Its outcome is final, or final together with the offsets that are committed next."""
+        self._watermarks[topic].finish(offset)
+
+    def positions(self) -> Iterator[tuple[str, int]]:
+        """Topic and offset to commit, of every topic of which something was taken."""
+        for topic, watermark in self._watermarks.items():
+            assert watermark.position is not None
+            yield topic, watermark.position
+
+    def moved(self) -> Iterator[tuple[str, int]]:
+        """Those of `positions` that are not committed."""
+        return (place for place in self.positions() if place[1] != self._committed.get(place[0]))
+
+    def committed(self, topic: str, offset: int) -> None:
+        self._committed[topic] = offset
+
+    def stream(self, device: str, name: str) -> Stream:
+        """The stream, made when it is not there."""
+        key = device, name
+        found = self.streams.get(key)
+        if found is None:
+            found = self.streams[key] = Stream(self, device, name)
+        return found
+
+    def forget(self, stream: Stream) -> None:
+        """Drop a stream that holds nothing any more; another one that took its place since then stays."""
+        key = stream.device, stream.name
+        if self.streams.get(key) is stream:
+            del self.streams[key]
+
+    def blocked(self, device: str, name: str) -> bool:
+        """Whether a new record must go behind parked ones."""
+        return self.parking[device, name] > 0 or not self.index.loaded(device, name)
+
+    def known(self, item: Item) -> bool:
+        """Whether the same record was delivered, is parked, or is on its way."""
+        mark = item.mark
+        device, name, id, _ = mark
+        return mark in self.active or mark in self._delivered or self.index.has(device, name, id)
+
+    def remember(self, item: Item) -> None:
+        """This record was delivered."""
+        self._delivered[item.mark] = None
+        if len(self._delivered) > REMEMBERED:
+            self._delivered.popitem(last=False)
+
+
+def parked_topic(group: str) -> str:
+    """The name of a group's parked topic."""
+    return f"{group}.parked"

@@ -1,0 +1,184 @@
+"""Where every record stands: in its stream, behind what is parked before it, on its way into or out of parking.
+
+It joins the parts that decide (`dispatch`, `outcomes`, `replays`) and has no thread: `sub` calls it with records,
+events and the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kalinka_jms.config.settings import Settings
+from kalinka_jms.errors import RecordError
+from kalinka_jms.registry import Directory
+from kalinka_jms.routes import Downlinks
+from kalinka_jms.sub.backlog import Indexed, Loaded
+from kalinka_jms.sub.commits import Batch
+from kalinka_jms.sub.dispatch import Dispatcher
+from kalinka_jms.sub.items import Items
+from kalinka_jms.sub.outcomes import Books
+from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
+from kalinka_jms.sub.replays import Reader, Replays
+from kalinka_jms.sub.sends import send_prefix
+from kalinka_jms.sub.share import Item, Outcome, Share, Stream, Write
+
+
+class Streams:
+    """The streams of all shares of an instance."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        downlinks: Downlinks,
+        outlets: Mapping[str, Outlet],
+        owners: Directory,
+        reader: Reader,
+        now: float,
+    ) -> None:
+        self._settings = settings.sub
+        self._items = Items(downlinks)
+        self.books = Books(settings.dead)
+        canaries = [send_prefix(canary, 0) for canary in downlinks.canaries]
+        groups = {broker.name: broker.group for broker in settings.brokers}
+        self.dispatcher = Dispatcher(settings.sub, outlets, groups, canaries, self._patience, owners, self, now)
+        self.replays = Replays(reader, owners, self.dispatcher, self._items, self.books)
+
+    # --- what comes
+
+    def take(self, share: Share, message: Any, now: float) -> None:
+        """A record of Kafka; nothing happens where it was taken before."""
+        if not self.books.take(share, message):
+            return
+        try:
+            item = self._items.fresh(message)
+        except RecordError as error:
+            self.books.bury(share, message, str(error))
+        else:
+            self._place(share, item, now)
+
+    def event(self, event: LinkUp | LinkDown | Proofs, shares: Sequence[Share], now: float) -> None:
+        """Something happened on a link."""
+        self.dispatcher.event(event, now)
+        if isinstance(event, LinkUp):
+            self.replays.everything(shares)
+
+    def owner_changed(self, device: str, shares: Sequence[Share], now: float) -> None:
+        """The registry says something new about a device."""
+        self.dispatcher.owner_changed(device, now)
+        for share in shares:
+            self.replays.changed(share, device)
+
+    def read(self, read: Indexed | Loaded, now: float) -> None:
+        """Something came from a parked topic."""
+        if isinstance(read, Indexed):
+            self.replays.index(read)
+        else:
+            self.replays.arrived(read, now)
+
+    def done(self, batch: Batch, now: float) -> None:
+        """A batch came back from Kafka."""
+        if not batch.committed:
+            self.books.undone(batch)
+            return
+        self.books.committed(batch)
+        for share, write in batch.writes:
+            if share.open and write.stream is not None:
+                self._unblock(share, *write.stream, write, now)
+
+    def tick(self, now: float) -> None:
+        """Look for what has waited too long."""
+        self.dispatcher.expire(now)
+        self.replays.due(now)
+
+    def close(self, share: Share) -> None:
+        """The partition was taken away."""
+        share.open = False
+        self.dispatcher.close(share)
+        self.replays.close(share)
+        self.books.give_back(share)
+
+    # --- what the dispatcher decides
+
+    def delivered(self, stream: Stream, items: Sequence[Item]) -> None:
+        for item in items:
+            self.replays.returned(stream.share, item)
+            self.books.delivered(stream.share, item)
+
+    def park(self, stream: Stream, now: float, *, retry: bool) -> None:
+        items = [*stream.lane.drain(), *stream.behind]
+        self._end(stream, items)
+        stream.share.index.unload(stream.device, stream.name)
+        self.books.park(stream.share, [item for item in items if item.parked is None])
+        if retry:
+            self.replays.later(stream, now)
+
+    def move(self, stream: Stream, group: str, now: float) -> None:
+        head = stream.lane.head
+        if head is None or head.command.hops >= self._settings.max_hops:
+            self.park(stream, now, retry=True)
+            return
+        items, behind = stream.lane.drain(), [*stream.behind]
+        self._end(stream, items)
+        self.books.move(stream.share, items, self._items.route(stream.name), group)
+        self.books.park(stream.share, behind)  # as what is parked before them: all that goes the same way, in order
+        self.replays.settled(stream.share, stream.device, stream.name)
+
+    def drained(self, stream: Stream) -> None:
+        if not stream.behind:
+            stream.share.forget(stream)
+            self.replays.settled(stream.share, stream.device, stream.name)
+
+    # --- inside
+
+    def _patience(self, stream: Stream) -> float:
+        return self._items.route(stream.name).ack_timeout or self._settings.ack_timeout
+
+    def _place(self, share: Share, item: Item, now: float) -> None:
+        """Put a new record where it stands in its stream's order: sent, behind what comes back, or parked."""
+        if share.known(item):
+            self.books.duplicate(share, item)
+            return
+        device, name, _, _ = mark = item.mark
+        share.active.add(mark)
+        if not share.blocked(device, name):
+            stream = share.stream(device, name)
+            stream.lane.push(item, now)
+            self.dispatcher.send(stream, now)
+        elif (device, name) in share.streams and share.index.loaded(device, name):
+            share.streams[device, name].behind.append(item)
+        else:
+            self.books.park(share, [item])
+
+    def _end(self, stream: Stream, items: Sequence[Item]) -> None:
+        """The stream holds nothing any more; these were in it."""
+        for item in items:
+            self.replays.returned(stream.share, item)
+        stream.behind.clear()
+        stream.share.forget(stream)
+
+    def _unblock(self, share: Share, device: str, name: str, write: Write, now: float) -> None:
+        """What was to be parked is, or is dead. Where its stream is going on by now it goes on from memory."""
+        key = device, name
+        stream = share.streams.get(key)
+        if write.outcome is Outcome.PARKED and write.item is not None:
+            self._parked(share, stream, write.item, write.offset, now)
+        share.parking[key] -= 1
+        if not share.parking[key]:
+            del share.parking[key]  # nothing before them is on its way any more: they move up
+            while stream is not None and stream.behind:
+                stream.lane.push(stream.behind.popleft(), now)
+        if stream is not None:
+            self.dispatcher.send(stream, now)
+
+    def _parked(self, share: Share, stream: Stream | None, item: Item, offset: int, now: float) -> None:
+        device, name, id, _ = item.mark
+        next_in_line = stream is not None and share.index.loaded(device, name)
+        share.index.add(device, name, id, offset, len(item.message.value()))
+        if stream is not None and next_in_line:
+            if self.replays.has_room:
+                self.replays.keep(stream, item, offset, now)
+            else:
+                self.books.park(share, stream.behind)  # behind this one, in Kafka as well
+                stream.behind.clear()
+        self.replays.parked(share, device)

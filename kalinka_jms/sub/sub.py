@@ -1,0 +1,294 @@
+"""`kalinka sub`: Kafka → the broker that owns the device.
+
+One thread owns all state. It takes records, has them sent, parked or brought back (`streams`) and commits what is final
+(`commits`); everything that happens elsewhere comes to it through one mailbox.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from kalinka_jms.config import Settings
+from kalinka_jms.kafka import await_equal_partitions, consumer
+from kalinka_jms.registry import Client, Owners
+from kalinka_jms.registry.entry import Entry
+from kalinka_jms.routes import Downlinks
+from kalinka_jms.sub.backlog import Backlog, Indexed, Loaded
+from kalinka_jms.sub.commits import REPLACED, Batch, Commits
+from kalinka_jms.sub.outcomes import Books
+from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
+from kalinka_jms.sub.partitions import Partitions
+from kalinka_jms.sub.share import Share, parked_topic
+from kalinka_jms.sub.streams import Streams
+from kalinka_jms.sub.worker import Failed
+
+log = logging.getLogger("kalinka.sub")
+
+BATCH = 500
+"""Records taken from librdkafka at once."""
+
+COMMIT_EVERY = 0.1
+"""Seconds between commits of offsets alone, and until what Kafka did not take is offered again."""
+
+TICK = 0.25
+"""Seconds between looks at what has waited too long."""
+
+POLL_WHEN_FULL = 1.0
+"""Seconds the window may be full until Kafka hears from us all the same."""
+
+DRAIN_TIMEOUT = 8.0
+"""Seconds to finish what is in flight before a partition is given away; the rest is sent again by its next owner."""
+
+STALL = 5.0
+"""Seconds without a turn after which the process counts as stopped: what its links say is not believed any more. Less
+than Kafka's session timeout, after which another instance has its partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerChanged:
+    """The registry says something new about a device."""
+
+    device: str
+    entry: Entry | None
+
+
+class Sub:
+    """The downlink of one instance."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._settings = settings
+        self._mailbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self.ready = threading.Event()
+        """Set when partitions are assigned, or could be, and at least one link is up."""
+        self.failure: BaseException | None = None
+        """What ended the thread, if it was not `stop`."""
+        self._batch: Batch | None = None
+        self._giving_up = False
+        self._forgotten = 0  # answers to commits that nobody waits for any more
+        self._committed_at = self._turned_at = self._ticked_at = time.monotonic()
+        self._full_since: float | None = None
+        self._build(client)
+        self._thread = threading.Thread(target=self._run, name="sub", daemon=True)
+        self.start = self._thread.start
+        self.join = self._thread.join
+
+    def _build(self, client: Client) -> None:
+        settings, post = self._settings, self._mailbox.put
+        downlinks = Downlinks(settings.routes.down, settings.served)
+        brokers = [broker for broker in settings.brokers if broker.group in settings.served]
+        self._outlets = {broker.name: Outlet(broker, downlinks.presence_topics, post) for broker in brokers}
+        self._owners = Owners(client, settings.zookeeper.root, lambda *change: post(OwnerChanged(*change)))
+        self._consumer: Consumer = consumer(settings, settings.sub.consumer_group, on_commit=self._offsets_committed)
+        self._commits = Commits(settings, post)
+        self._backlog = Backlog(settings, post)
+        self._streams = Streams(settings, downlinks, self._outlets, self._owners, self._backlog, self._turned_at)
+        self._partitions = Partitions(
+            self._consumer, downlinks, self._backlog.index, self._give_up, self._streams.close
+        )
+
+    def stop(self) -> None:
+        """Begin to finish what is in flight, commit and leave; `join` waits for it."""
+        self._stop.set()
+
+    @property
+    def links(self) -> dict[str, bool]:
+        """Broker → whether its link is up."""
+        return self._streams.dispatcher.links
+
+    @property
+    def books(self) -> Books:
+        """The outcomes so far."""
+        return self._streams.books
+
+    # --- the thread
+
+    def _run(self) -> None:
+        try:
+            self._commits.start()
+            self._backlog.start()
+            for outlet in self._outlets.values():
+                outlet.start()
+            for group, topics in self._partitions.topics.items():
+                await_equal_partitions(self._consumer, [*topics, parked_topic(group)], self._stop)
+            self._partitions.join()
+            self._turned_at = time.monotonic()
+            while not self._stop.is_set():
+                self._turn()
+            self._give_up(self._partitions.shares)
+        except BaseException as error:
+            self.failure = error
+            log.exception("the pipeline failed")
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._partitions.end(self._partitions.shares)
+        self._commits.stop()
+        self._backlog.stop()
+        self._consumer.close()
+        for outlet in self._outlets.values():
+            outlet.stop()
+        self._owners.close()
+        for outlet in self._outlets.values():
+            outlet.join(5.0)
+        self._commits.join(5.0)
+        self._backlog.join(5.0)
+
+    def _turn(self) -> None:
+        now = self._same_process()
+        for _ in range(self._mailbox.qsize()):
+            self._handle(self._mailbox.get(), now)
+        self._tick(now)
+        self._streams.replays.look()
+        self._streams.dispatcher.pump(now)
+        self._commit(now)
+        for message in self._fetch(now):
+            self._take(message, now)
+
+    def _same_process(self) -> float:
+        now = time.monotonic()
+        if now - self._turned_at > STALL:
+            for outlet in self._outlets.values():
+                outlet.drop(None, f"this process stood still for {now - self._turned_at:.0f} s")
+        self._turned_at = now
+        return now
+
+    def _handle(self, event: Any, now: float) -> None:
+        shares = self._partitions.shares
+        match event:
+            case Proofs() | LinkDown() | LinkUp():
+                self._streams.event(event, shares, now)
+            case OwnerChanged(device, _):
+                self._streams.owner_changed(device, shares, now)
+            case Batch():
+                self._batch = None
+                self._streams.done(event, now)
+            case Indexed() | Loaded():
+                self._streams.read(event, now)
+                if isinstance(event, Indexed) and event.whole:
+                    self._partitions.admit(event.share)
+            case Failed(thread, error):
+                raise RuntimeError(f"the thread {thread} failed") from error
+
+    def _tick(self, now: float) -> None:
+        if now - self._ticked_at >= TICK:
+            self._ticked_at = now
+            self._streams.tick(now)
+            indexed = all(share.indexed for share in self._partitions.shares)
+            if self._partitions.joined and indexed and any(self.links.values()):
+                self.ready.set()
+
+    # --- records
+
+    def _fetch(self, now: float) -> list[Any]:
+        """Take what Kafka has, unless the window is full; wait a little if there is nothing."""
+        if self._full():
+            return self._wait_for_room(now)
+        self._full_since = None
+        self._partitions.release()
+        busy = self._streams.dispatcher.in_flight or self._batch is not None
+        waiting = not self._mailbox.empty() or self._streams.replays.busy
+        first = self._consumer.poll(0.0 if waiting else 0.005 if busy else 0.05)
+        return [] if first is None else [first, *self._consumer.consume(BATCH, 0)]
+
+    def _full(self) -> bool:
+        shares = self._partitions.shares
+        records, size = sum(share.pending for share in shares), sum(share.pending_bytes for share in shares)
+        return records >= self._settings.sub.window_records or size >= self._settings.sub.window_bytes
+
+    def _wait_for_room(self, now: float) -> list[Any]:
+        """The window is full: wait for events instead; Kafka is to hear from us all the same."""
+        self._full_since = self._full_since or now
+        message = None
+        if now - self._full_since > POLL_WHEN_FULL:
+            self._partitions.hold()
+            message = self._consumer.poll(0)
+        with suppress(queue.Empty):
+            self._handle(self._mailbox.get(timeout=0.05), now)
+        return [] if message is None else [message]
+
+    def _take(self, message: Any, now: float) -> None:
+        if message.error() is not None:
+            log.warning("Kafka says", extra={"reason": message.error().str()})
+            return
+        share = self._partitions.share(message.topic(), message.partition())
+        if share is not None:  # else it was fetched before a rebalance: it comes again, to whoever has it now
+            self._streams.take(share, message, now)
+
+    # --- commits
+
+    def _commit(self, now: float) -> None:
+        """Hand over what has become final, when Kafka has the last batch."""
+        if self._batch is not None:
+            return
+        shares, books = self._partitions.shares, self._streams.books
+        urgent = any(share.writes for share in shares) and not books.refused
+        if not urgent and now - self._committed_at < COMMIT_EVERY:
+            return
+        batch = books.batch(shares)
+        if batch.writes or batch.offsets:
+            batch.metadata = self._partitions.metadata
+            self._committed_at = now
+            self._batch = batch
+            self._commits.submit(batch) if batch.writes else self._commit_offsets(batch)
+
+    def _commit_offsets(self, batch: Batch) -> None:
+        """Commit by the consumer itself, which only this thread may use: confluent-kafka 2.16 holds every other one
+        back for as long as this one polls (tried: a commit took 8 s). The answer comes in a poll; while partitions are
+        given up there is none, and it is waited for."""
+        try:
+            if self._giving_up:
+                self._offsets_committed(None, self._consumer.commit(offsets=batch.positions(), asynchronous=False))
+            else:
+                self._consumer.commit(offsets=batch.positions(), asynchronous=True)
+        except KafkaException as error:
+            self._offsets_committed(error.args[0], [])
+
+    def _offsets_committed(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
+        if self._forgotten:  # an answer that was not waited for
+            self._forgotten -= 1
+            return
+        batch = self._batch
+        if batch is None or batch.writes:
+            return
+        error = error or next((partition.error for partition in partitions if partition.error is not None), None)
+        if error is not None and error.code() not in REPLACED:
+            log.warning("Kafka did not commit, trying again", extra={"reason": error.str()})
+        batch.committed = error is None
+        self._batch = None
+        self._streams.done(batch, time.monotonic())
+
+    def _give_up(self, shares: Sequence[Share]) -> None:
+        """Finish what is in flight, and commit it."""
+        if self._batch is not None and not self._batch.writes:
+            self._batch, self._forgotten = None, self._forgotten + 1  # it is committed again
+        self._giving_up = True
+        try:
+            self._finish(shares)
+        finally:
+            self._giving_up = False
+
+    def _finish(self, shares: Sequence[Share]) -> None:
+        for share in shares:
+            share.closing = True
+        deadline = time.monotonic() + DRAIN_TIMEOUT
+        while shares and self._unfinished(shares) and (now := time.monotonic()) < deadline:
+            self._commit(now)
+            with suppress(queue.Empty):
+                self._handle(self._mailbox.get(timeout=0.05), now)
+        self._turned_at = time.monotonic()  # it was waiting, not stopped
+
+    def _unfinished(self, shares: Sequence[Share]) -> bool:
+        if self._batch is not None or self._streams.books.refused or self._streams.dispatcher.flying(shares):
+            return True
+        return any(share.writes or any(share.moved()) for share in shares)
