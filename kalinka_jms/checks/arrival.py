@@ -29,7 +29,7 @@ def look(broker: Broker, probe: Probe, wanted: Mapping[str, str]) -> Iterator[Fi
         with mqtt.listening(broker, [to_mqtt(name) for name in wanted]):
             frames = probe.answers()
     except mqtt.NotTried as error:
-        yield _not_tried(broker, error)
+        yield not_tried(broker, error)
         protocol = "STOMP"
         for number, name in enumerate(wanted, 2):
             probe.listen(name, str(number))
@@ -60,7 +60,8 @@ def _judged(broker: Broker, told: Mapping[str, Frame], wanted: Mapping[str, str]
         yield Finding(broker.name, Kind.FINE, f"a device that begins to listen over {protocol} is seen")
 
 
-def _not_tried(broker: Broker, error: mqtt.NotTried) -> Finding:
+def not_tried(broker: Broker, error: mqtt.NotTried) -> Finding:
+    """Why the device could not come over MQTT, and how much that matters."""
     means = f"no device was tried over MQTT: {error}"
     if isinstance(error, mqtt.NotInstalled):
         return Finding(broker.name, Kind.NOTE, means, 'pip install "kalinka[lab]"')
