@@ -108,6 +108,7 @@ class Books:
             share.writes.append(write)
             if write.replay:
                 share.index.remove(*item.mark[:3])
+                share.active.add(item.mark)  # known until it is written: the same record may come again
 
     def batch(self, shares: Iterable[Share]) -> Batch:
         """What is to become final now.

@@ -288,7 +288,7 @@ class Model(RuleBasedStateMachine):
                 _size(message) for message in [i.message for i in fresh] + [w.message for w in first]
             )
             assert Counter(share.parking) == Counter(write.stream for write in writes if write.stream)
-            assert share.active == {item.mark for item in fresh} | {w.item.mark for w in first if w.item}
+            assert share.active == {item.mark for item in (*fresh, *(write.item for write in writes if write.item))}
             back = [item for item in _items(share) if item.parked is not None]
             assert share.replaying == len(back) + sum(len(chunk.wanted) for chunk in share.loading.values())
             assert all(set(chunk.wanted) - set(chunk.found) <= set(share.wanted) for chunk in share.loading.values())
