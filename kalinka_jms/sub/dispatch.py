@@ -110,6 +110,12 @@ class Dispatcher:
             if oldest is not None and oldest < now - self._settings.echo_timeout:
                 self._distrust(port, "an echo did not come back in time", now)
 
+    def hasten(self, shares: Sequence[Share], now: float) -> None:
+        """Park at once what waits in these shares: they are about to end, and what came later may be delivered."""
+        for stream in [stream for streams in self._waiting.values() for stream in streams if stream.share in shares]:
+            self._leave(stream)
+            self._outcomes.park(stream, now, retry=True)
+
     def close(self, share: Share) -> None:
         """Forget the streams of a share that ended."""
         for stream in share.streams.values():

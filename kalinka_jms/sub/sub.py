@@ -45,6 +45,10 @@ TICK = 0.25
 POLL_WHEN_FULL = 1.0
 """Seconds the window may be full until Kafka hears from us all the same."""
 
+SEND_TIMEOUT, HASTE = 4.0, 1.0
+"""Seconds to send what was taken before its partition is given away, and until what waits by then is parked: a record
+without an outcome holds back the offsets of those behind it, and they would be delivered once more."""
+
 DRAIN_TIMEOUT = 8.0
 """Seconds to finish what is in flight before a partition is given away; the rest is sent again by its next owner."""
 
@@ -279,14 +283,23 @@ class Sub:
             self._giving_up = False
 
     def _finish(self, shares: Sequence[Share]) -> None:
+        begun = time.monotonic()
+        while any(share.pending for share in shares) and (now := time.monotonic()) < begun + SEND_TIMEOUT:
+            if now > begun + HASTE:
+                self._streams.dispatcher.hasten(shares, now)
+            self._streams.dispatcher.pump(now)
+            self._advance(now)
         for share in shares:
             share.closing = True
-        deadline = time.monotonic() + DRAIN_TIMEOUT
-        while shares and self._unfinished(shares) and (now := time.monotonic()) < deadline:
-            self._commit(now)
-            with suppress(queue.Empty):
-                self._handle(self._mailbox.get(timeout=0.05), now)
+        while shares and self._unfinished(shares) and (now := time.monotonic()) < begun + DRAIN_TIMEOUT:
+            self._advance(now)
         self._turned_at = time.monotonic()  # it was waiting, not stopped
+
+    def _advance(self, now: float) -> None:
+        """Commit, and take in what happened, without a new record."""
+        self._commit(now)
+        with suppress(queue.Empty):
+            self._handle(self._mailbox.get(timeout=0.02), now)
 
     def _unfinished(self, shares: Sequence[Share]) -> bool:
         if self._batch is not None or self._streams.books.refused or self._streams.dispatcher.flying(shares):

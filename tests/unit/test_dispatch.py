@@ -261,6 +261,16 @@ def test_a_share_that_closes_sends_nothing_and_takes_no_evidence() -> None:
     assert bench.books.outcomes == {} and bench.balanced() and not bench.dispatcher.flying([share])
 
 
+def test_what_waits_in_a_share_that_is_about_to_end_is_parked() -> None:
+    bench = bench_with("b1", records=0)
+    bench.down("b1", "b1-1")
+    bench.take(record(1, "d1", b"1"))
+    assert bench.books.outcomes == {} and not bench.commit().writes
+    bench.dispatcher.hasten(bench.shares, bench.now)
+    assert [write.topic for _, write in bench.commit().writes] == ["0.parked"]
+    assert bench.books.outcomes == {Outcome.PARKED: 1} and bench.shares[0].pending == 0
+
+
 def test_a_device_of_another_group_is_handed_over() -> None:
     bench = bench_with("b1", "far", records=2)
     assert [write.topic for _, write in bench.commit().writes] == ["1.mqtt.mqtt"] * 2
