@@ -26,6 +26,7 @@ OWNED: Mapping[str, str] = {
     "retries": _NO_GAP,
     "message.send.max.retries": _NO_GAP,
     "delivery.report.only.error": "Kalinka acknowledges a message when Kafka reports its record as written",
+    "enable.gapless.guarantee": "a single record that Kafka refuses would end the producer, again and again",
     "enable.auto.commit": _COMMITS,
     "auto.commit.interval.ms": _COMMITS,
     "enable.auto.offset.store": _COMMITS,
