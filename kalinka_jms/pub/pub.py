@@ -70,20 +70,20 @@ class BrokerPub:
         wait, told = RETRY_FIRST, ""
         while not self._stop.is_set():
             begun = time.monotonic()
-            try:
-                self._once()
+            error = self._once()
+            worked = self.up.is_set()
+            self.up.clear()
+            if error is None:
                 wait, told = RETRY_FIRST, ""
                 continue
-            except (LinkError, KafkaError, ConfigError, ValueError) as error:  # ValueError: an unreadable secret
-                told = self._tell(error, "" if self.up.is_set() else told)
-                most = RETRY_FAILED if self.up.is_set() and isinstance(error, ProducerFailed) else RETRY_MOST
-                wait = RETRY_FIRST if time.monotonic() - begun > LASTING else min(wait * 2, most)
-                self._learn(error)
-            finally:
-                self.up.clear()
+            told = self._tell(error, "" if worked else told)
+            most = RETRY_FAILED if worked and isinstance(error, ProducerFailed) else RETRY_MOST
+            wait = RETRY_FIRST if time.monotonic() - begun > LASTING else min(wait * 2, most)
+            self._learn(error)
             self._stop.wait(wait)
 
-    def _once(self) -> None:
+    def _once(self) -> Exception | None:
+        """One session from its begin to its end; returns what ended it, if it did not end in order."""
         session = Session(self.broker, self._settings, self._uplinks, self._batch_size, self._needed)
         try:
             session.open()
@@ -91,6 +91,9 @@ class BrokerPub:
             self.up.set()
             log.info("link up", extra={"broker": self.broker.name})
             session.run(self._stop, self._preferred)
+            return None
+        except (LinkError, KafkaError, ConfigError, ValueError) as error:  # ValueError: an unreadable secret
+            return error.with_traceback(None)  # or what holds the error would hold the session and its producer
         finally:
             session.abort()
 

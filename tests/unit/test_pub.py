@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -88,6 +91,28 @@ def test_one_broker_that_is_away_holds_no_other_up(up: Uplink) -> None:
     sent = up.publish(10)
     up.finish()
     assert up.values() == sent
+
+
+def test_an_error_that_somebody_keeps_keeps_no_session(up: Uplink) -> None:
+    """confluent-kafka keeps what is being handled as a fatal error comes: that was a producer, with its threads."""
+    kept: list[Exception] = []
+    sessions: list[weakref.ref[session.Session]] = []
+    up.patch(pub.BrokerPub, "_learn", lambda _, error: kept.append(error))
+
+    def opened(*args: Any) -> session.Session:
+        made = session.Session(*args)
+        sessions.append(weakref.ref(made))
+        return made
+
+    up.patch(pub, "Session", opened)
+    up.kafka.fail(KafkaError.UNKNOWN)
+    up.start()
+    up.publish()
+    up.finish()
+    assert len(kept) == 1
+    up.brokers.links.clear()
+    gc.collect()
+    assert [reference() for reference in sessions][:-1] == [None]
 
 
 # -- hand-over
