@@ -96,8 +96,8 @@ class Instances:
         """The running instances of a service, oldest first."""
         return [instance for instance in self.all if instance.service == service and instance.running]
 
-    def wait_ready(self, timeout: float = 60.0) -> None:
-        """Wait until all running instances are ready; LabError when one is not."""
+    def wait_ready(self, timeout: float = 120.0) -> None:
+        """Wait until all running instances are ready (5 s on an idle machine); LabError when one is not in time."""
         for instance in self._running():
             instance.wait_ready(timeout)
 

@@ -56,7 +56,7 @@ def _running(lab: Lab, logs: Path) -> Instances:
     try:
         for service in SERVICES:
             instances.start(service, 2)
-        instances.wait_ready(120)  # much longer than it takes, as other work may have the machine
+        instances.wait_ready()
     except BaseException:
         instances.kill(instances.all)
         raise
