@@ -78,7 +78,6 @@ class Sub:
         """What ended the thread, if it was not `stop`."""
         self._batch: Batch | None = None
         self._giving_up = False
-        self._forgotten = 0  # answers to commits that nobody waits for any more
         self._committed_at = self._turned_at = self._ticked_at = time.monotonic()
         self._full_since: float | None = None
         self._build(client)
@@ -252,19 +251,21 @@ class Sub:
         given up there is none, and it is waited for."""
         try:
             if self._giving_up:
-                self._offsets_committed(None, self._consumer.commit(offsets=batch.positions(), asynchronous=False))
+                self._answered(None, self._consumer.commit(offsets=batch.positions(), asynchronous=False))
             else:
                 self._consumer.commit(offsets=batch.positions(), asynchronous=True)
         except KafkaException as error:
-            self._offsets_committed(error.args[0], [])
+            self._answered(error.args[0], [])
 
     def _offsets_committed(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
-        if self._forgotten:  # an answer that was not waited for
-            self._forgotten -= 1
-            return
+        """An answer (called from `poll`); one to an earlier commit, waited for or not, is of no interest any more."""
         batch = self._batch
-        if batch is None or batch.writes:
-            return
+        if batch is not None and not batch.writes and _places(partitions) in (_places(batch.positions()), set()):
+            self._answered(error, partitions)
+
+    def _answered(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
+        batch = self._batch
+        assert batch is not None
         error = error or next((partition.error for partition in partitions if partition.error is not None), None)
         if error is not None and error.code() not in REPLACED:
             log.warning("Kafka did not commit, trying again", extra={"reason": error.str()})
@@ -275,7 +276,7 @@ class Sub:
     def _give_up(self, shares: Sequence[Share]) -> None:
         """Finish what is in flight, and commit it."""
         if self._batch is not None and not self._batch.writes:
-            self._batch, self._forgotten = None, self._forgotten + 1  # it is committed again
+            self._batch = None  # its answer comes too late: it is committed again
         self._giving_up = True
         try:
             self._finish(shares)
@@ -305,3 +306,7 @@ class Sub:
         if self._batch is not None or self._streams.books.refused or self._streams.dispatcher.flying(shares):
             return True
         return any(share.writes or any(share.moved()) for share in shares)
+
+
+def _places(partitions: Sequence[TopicPartition]) -> set[tuple[str, int, int]]:
+    return {(partition.topic, partition.partition, partition.offset) for partition in partitions}
