@@ -162,6 +162,8 @@ class Books:
     def _replace(self, write: Write) -> None:
         """Kafka refuses it, most likely for its size: dead, and if that is refused too, without the value."""
         message, reason = write.message, f"Kafka refuses it in {write.topic}: {write.refused}"
+        if write.item is not None:
+            write.key = write.item.command.device.encode()
         if write.outcome is Outcome.DEAD:
             earlier = (dict(write.headers).get(KALINKA_REASON) or b"").decode()
             reason = f"{earlier}; the value is not here but at the origin, {len(write.value or b'')} bytes: {reason}"

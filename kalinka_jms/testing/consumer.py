@@ -38,7 +38,7 @@ class FakeConsumer:
         self._generation = -1
         self._positions: dict[Place, int] = {}
         self._paused: set[Place] = set()
-        self._ended: set[Place] = set()  # where the end was told
+        self._ended: dict[Place, int] = {}  # which end was told
         self._answers: list[tuple[KafkaError | None, list[TopicPartition]]] = []  # to asynchronous commits
 
     def subscribe(self, topics: list[str], **callbacks: OnChange | None) -> None:
@@ -96,7 +96,7 @@ class FakeConsumer:
             for partition in partitions:
                 place = (partition.topic, partition.partition)
                 self._positions[place] = self._start(place, partition.offset)
-                self._ended.discard(place)
+                self._ended.pop(place, None)
             self.kafka.changed()
 
     def incremental_unassign(self, partitions: Iterable[TopicPartition]) -> None:
@@ -130,7 +130,7 @@ class FakeConsumer:
         with self.kafka.lock:
             (place,) = self._own([partition])
             self._positions[place] = self._start(place, partition.offset)
-            self._ended.discard(place)
+            self._ended.pop(place, None)
             self.kafka.changed()
 
     def position(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
@@ -230,20 +230,20 @@ class FakeConsumer:
             while len(batch) < limit and (record := next(records, None)) is not None:
                 batch.append(record)
                 self._positions[place] = (record.offset() or 0) + 1
-                self._ended.discard(place)
+                self._ended.pop(place, None)
         return batch or list(self._ends())
 
     def _readable(self) -> list[Place]:
         return [place for place in self._positions if place not in self._paused]
 
     def _ends(self) -> Iterable[Message]:
-        """With `enable.partition.eof`: tell once where there is nothing more for now."""
+        """With `enable.partition.eof`: tell where there is nothing more for now, once for each end."""
         if not self._config.get("enable.partition.eof"):
             return
         for topic, number in self._readable():
-            if (topic, number) not in self._ended:
-                self._ended.add((topic, number))
-                stable = self.kafka.create(topic)[number].stable
+            stable = self.kafka.create(topic)[number].stable
+            if self._ended.get((topic, number)) != stable:
+                self._ended[topic, number] = stable
                 yield Message(topic=topic, partition=number, offset=stable, error=KafkaError(KafkaError._PARTITION_EOF))
 
     def _has_news(self) -> bool:

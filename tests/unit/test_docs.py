@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BY_HAND = [page for page in PAGES if not page.read_text().startswith("<!-- Made by")]
 GROUPS = {command.name for command in commands(app, "kalinka") if command.group}
-COMMANDS = {command.name for command in commands(app, "kalinka")} | {"kalinka parked", "kalinka dead"}  # on their way
+COMMANDS = {command.name for command in commands(app, "kalinka")}
 
 
 def named(page: Path) -> str:

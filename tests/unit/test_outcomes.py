@@ -161,6 +161,7 @@ def test_what_kafka_refuses_to_park_is_dead() -> None:
         ("kalinka.dead", b"large"),
         ("0.parked", b"small"),
     ]
+    assert batch.writes[0][1].key == b"away"
     headers = batch.writes[0][1].headers
     assert headers[:3] == HEADERS
     assert dict(headers)[KALINKA_REASON] == b"Kafka refuses it in 0.parked: too large"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -41,7 +41,7 @@ class Command:
 
 
 def page(transcripts: Mapping[str, str]) -> str:
-    """The whole page. `transcripts`: name of a command with dashes for blanks → a real run."""
+    """The whole page. `transcripts`: name of a command with dashes for blanks (and `.more`) → a real run."""
     from kalinka_cli.main import app
 
     return "\n".join(_lines(list(commands(app, "kalinka")), transcripts))
@@ -67,10 +67,11 @@ def _lines(every: list[Command], transcripts: Mapping[str, str]) -> Iterator[str
         yield f"- [`{command.name}`](#{link}): {text[0]}"
     yield ""
     for command in every:
-        yield from _section(command, transcripts.get(command.name.partition(" ")[2].replace(" ", "-")))
+        name = command.name.partition(" ")[2].replace(" ", "-")
+        yield from _section(command, [text for stem, text in transcripts.items() if stem.partition(".")[0] == name])
 
 
-def _section(command: Command, transcript: str | None) -> Iterator[str]:
+def _section(command: Command, shown: Sequence[str]) -> Iterator[str]:
     text, examples = texts(command.call)
     given = [parameter(name, info) for name, info in _signature(command.call)]
     arguments = [one.usage for one in given if one.argument]
@@ -82,7 +83,7 @@ def _section(command: Command, transcript: str | None) -> Iterator[str]:
     yield from table(("option", "default", "what it is"), [one.row for one in given])
     if examples:
         yield from fenced("\n".join(examples))
-    if transcript:
+    for transcript in shown:
         yield from ("A real run:", "")
         yield from fenced(transcript)
 
