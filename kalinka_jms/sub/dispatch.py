@@ -87,9 +87,8 @@ class Dispatcher:
     def owner_changed(self, device: str, now: float) -> None:
         """The registry says something new about a device."""
         for stream in tuple(self._waiting.get(device, ())):
-            if stream.state is State.WAITING:
-                stream.tried.clear()
-                self.send(stream, now)
+            stream.tried.clear()
+            self.send(stream, now)
 
     def reachable(self, entry: Entry, destination: str) -> bool:
         """Whether a send to the destination could be tried now."""

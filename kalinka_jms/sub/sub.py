@@ -1,7 +1,7 @@
 """`kalinka sub`: Kafka → the broker that owns the device.
 
 One thread owns all state. It takes records, has them sent, parked or brought back (`streams`) and commits what is final
-(`commits`); everything that happens elsewhere comes to it through one mailbox.
+(`batches`); everything that happens elsewhere comes to it through one mailbox.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from kalinka_jms.config import Settings
 from kalinka_jms.kafka import await_equal_partitions, consumer
@@ -23,7 +23,8 @@ from kalinka_jms.registry import Client, Owners
 from kalinka_jms.registry.entry import Entry
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.backlog import Backlog, Indexed, Loaded
-from kalinka_jms.sub.commits import REPLACED, Batch, Commits
+from kalinka_jms.sub.batches import Batches
+from kalinka_jms.sub.commits import Batch, Commits
 from kalinka_jms.sub.outcomes import Books
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
 from kalinka_jms.sub.partitions import Partitions
@@ -35,9 +36,6 @@ log = logging.getLogger("kalinka.sub")
 
 BATCH = 500
 """Records taken from librdkafka at once."""
-
-COMMIT_EVERY = 0.1
-"""Seconds between commits of offsets alone, and until what Kafka did not take is offered again."""
 
 TICK = 0.25
 """Seconds between looks at what has waited too long."""
@@ -76,9 +74,7 @@ class Sub:
         """Set when partitions are assigned, or could be, and at least one link is up."""
         self.failure: BaseException | None = None
         """What ended the thread, if it was not `stop`."""
-        self._batch: Batch | None = None
-        self._giving_up = False
-        self._committed_at = self._turned_at = self._ticked_at = time.monotonic()
+        self._turned_at = self._ticked_at = time.monotonic()
         self._full_since: float | None = None
         self._build(client)
         self._thread = threading.Thread(target=self._run, name="sub", daemon=True)
@@ -91,10 +87,11 @@ class Sub:
         brokers = [broker for broker in settings.brokers if broker.group in settings.served]
         self._outlets = {broker.name: Outlet(broker, downlinks.presence_topics, post) for broker in brokers}
         self._owners = Owners(client, settings.zookeeper.root, lambda *change: post(OwnerChanged(*change)))
-        self._consumer: Consumer = consumer(settings, settings.sub.consumer_group, on_commit=self._offsets_committed)
+        self._consumer: Consumer = consumer(settings, settings.sub.consumer_group, on_commit=self._committed)
         self._commits = Commits(settings, post)
         self._backlog = Backlog(settings, post)
         self._streams = Streams(settings, downlinks, self._outlets, self._owners, self._backlog, self._turned_at)
+        self._batches = Batches(self._consumer, self._commits, self._streams.books, self._streams.done)
         self._partitions = Partitions(
             self._consumer, downlinks, self._backlog.index, self._give_up, self._streams.close
         )
@@ -154,7 +151,7 @@ class Sub:
         self._tick(now)
         self._streams.replays.look()
         self._streams.dispatcher.pump(now)
-        self._commit(now)
+        self._batches.advance(self._partitions.shares, self._partitions.metadata, now)
         for message in self._fetch(now):
             self._take(message, now)
 
@@ -174,8 +171,7 @@ class Sub:
             case OwnerChanged(device, _):
                 self._streams.owner_changed(device, shares, now)
             case Batch():
-                self._batch = None
-                self._streams.done(event, now)
+                self._batches.returned(event, now)
             case Indexed() | Loaded():
                 self._streams.read(event, now)
                 if isinstance(event, Indexed) and event.whole:
@@ -191,6 +187,9 @@ class Sub:
             if self._partitions.joined and indexed and any(self.links.values()):
                 self.ready.set()
 
+    def _committed(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
+        self._batches.answered(error, partitions)
+
     # --- records
 
     def _fetch(self, now: float) -> list[Any]:
@@ -199,7 +198,7 @@ class Sub:
             return self._wait_for_room(now)
         self._full_since = None
         self._partitions.release()
-        busy = self._streams.dispatcher.in_flight or self._batch is not None
+        busy = self._streams.dispatcher.in_flight or self._batches.under_way
         waiting = not self._mailbox.empty() or self._streams.replays.busy
         first = self._consumer.poll(0.0 if waiting else 0.005 if busy else 0.05)
         return [] if first is None else [first, *self._consumer.consume(BATCH, 0)]
@@ -228,63 +227,12 @@ class Sub:
         if share is not None:  # else it was fetched before a rebalance: it comes again, to whoever has it now
             self._streams.take(share, message, now)
 
-    # --- commits
-
-    def _commit(self, now: float) -> None:
-        """Hand over what has become final, when Kafka has the last batch."""
-        if self._batch is not None:
-            return
-        shares, books = self._partitions.shares, self._streams.books
-        urgent = any(share.writes for share in shares) and not books.refused
-        if not urgent and now - self._committed_at < COMMIT_EVERY:
-            return
-        batch = books.batch(shares)
-        if batch.writes or batch.offsets:
-            batch.metadata = self._partitions.metadata
-            self._committed_at = now
-            self._batch = batch
-            self._commits.submit(batch) if batch.writes else self._commit_offsets(batch)
-
-    def _commit_offsets(self, batch: Batch) -> None:
-        """Commit by the consumer itself, which only this thread may use: confluent-kafka 2.16 holds every other one
-        back for as long as this one polls (tried: a commit took 8 s). The answer comes in a poll; while partitions are
-        given up there is none, and it is waited for."""
-        try:
-            if self._giving_up:
-                self._answered(None, self._consumer.commit(offsets=batch.positions(), asynchronous=False))
-            else:
-                self._consumer.commit(offsets=batch.positions(), asynchronous=True)
-        except KafkaException as error:
-            self._answered(error.args[0], [])
-
-    def _offsets_committed(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
-        """An answer (called from `poll`); one to an earlier commit, waited for or not, is of no interest any more."""
-        batch = self._batch
-        if batch is not None and not batch.writes and _places(partitions) in (_places(batch.positions()), set()):
-            self._answered(error, partitions)
-
-    def _answered(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
-        batch = self._batch
-        assert batch is not None
-        error = error or next((partition.error for partition in partitions if partition.error is not None), None)
-        if error is not None and error.code() not in REPLACED:
-            log.warning("Kafka did not commit, trying again", extra={"reason": error.str()})
-        batch.committed = error is None
-        self._batch = None
-        self._streams.done(batch, time.monotonic())
+    # --- the end of a share
 
     def _give_up(self, shares: Sequence[Share]) -> None:
-        """Finish what is in flight, and commit it."""
-        if self._batch is not None and not self._batch.writes:
-            self._batch = None  # its answer comes too late: it is committed again
-        self._giving_up = True
-        try:
-            self._finish(shares)
-        finally:
-            self._giving_up = False
-
-    def _finish(self, shares: Sequence[Share]) -> None:
+        """Send what was taken, finish what is in flight, and commit it."""
         begun = time.monotonic()
+        self._batches.forget()
         while any(share.pending for share in shares) and (now := time.monotonic()) < begun + SEND_TIMEOUT:
             if now > begun + HASTE:
                 self._streams.dispatcher.hasten(shares, now)
@@ -298,15 +246,9 @@ class Sub:
 
     def _advance(self, now: float) -> None:
         """Commit, and take in what happened, without a new record."""
-        self._commit(now)
+        self._batches.advance(self._partitions.shares, self._partitions.metadata, now, wait=True)
         with suppress(queue.Empty):
             self._handle(self._mailbox.get(timeout=0.02), now)
 
     def _unfinished(self, shares: Sequence[Share]) -> bool:
-        if self._batch is not None or self._streams.books.refused or self._streams.dispatcher.flying(shares):
-            return True
-        return any(share.writes or any(share.moved()) for share in shares)
-
-
-def _places(partitions: Sequence[TopicPartition]) -> set[tuple[str, int, int]]:
-    return {(partition.topic, partition.partition, partition.offset) for partition in partitions}
+        return self._streams.dispatcher.flying(shares) or self._batches.unfinished(shares)

@@ -107,6 +107,17 @@ def test_new_records_queue_behind_the_backlog() -> None:
     assert bench.books.replayed == {Outcome.DELIVERED: 3} and bench.balanced()
 
 
+def test_a_stream_that_has_sent_all_it_may_keeps_what_waits_behind() -> None:
+    bench = ready(b"1")
+    bench.take(record(1, "d1", b"2"))
+    bench.load()
+    bench.take(record(2, "d1", b"3"))
+    bench.prove("b1")
+    assert bench.sent("b1") == []
+    bench.commit()
+    assert bench.sent("b1") == [b"2", b"3"]
+
+
 def test_a_long_backlog_comes_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 2)
     monkeypatch.setattr(module, "CHUNK_BYTES", 5)

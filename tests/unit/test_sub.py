@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 from downlink import MQTT, SPARK, settings
 
-from kalinka_jms.sub import backlog, commits, outlet, partitions
+from kalinka_jms.sub import backlog, commits, outlet
 from kalinka_jms.sub import sub as module
 from kalinka_jms.sub.share import Outcome
 from kalinka_jms.sub.sub import Sub
@@ -300,8 +300,7 @@ def test_an_error_of_kafka_s_is_told_and_no_more(world: World, caplog: pytest.Lo
     assert "Kafka says" in [entry.message for entry in caplog.records] and sub.books.taken == 0
 
 
-def test_partitions_are_given_up_before_they_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert partitions.Partitions  # the callbacks run inside poll: a rebalance with a batch on its way
+def test_a_rebalance_sends_nothing_twice_and_parks_nothing_twice(world: World) -> None:
     device = world.device("d1", "b1")
     first = world.sub()
     assert first.ready.wait(10)
