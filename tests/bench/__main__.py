@@ -33,12 +33,14 @@ from tests.bench.meter import Run, measure, row
 
 UP, DOWN = "0.mqtt.sparkcluster", "0.sparkcluster.mqtt"
 QUEUE = "kalinka.sparkcluster.pub"
-ALONE = "bench.alone"
+ALONE, BARE = "bench.alone", "bench.bare"
 NAMES = (
     "kalinka pub",
+    "bare loop, broker → Kafka",
     "stomp.py alone, reading",
     "confluent-kafka alone, producing",
     "kalinka sub",
+    "bare loop, Kafka → broker",
     "confluent-kafka alone, consuming",
     "stomp.py alone, sending",
 )
@@ -56,7 +58,8 @@ class Bench:
         self.devices = devices
         self.turns = 0
         admin = AdminClient({"bootstrap.servers": self.servers})
-        admin.create_topics([NewTopic(ALONE, 6)])[ALONE].result()
+        for created in admin.create_topics([NewTopic(ALONE, 6), NewTopic(BARE, 6)]).values():
+            created.result()
 
     def pub(self) -> Run:
         """Messages wait in the queue of one broker; `kalinka pub` drains it into Kafka."""
@@ -85,6 +88,15 @@ class Bench:
         destinations = [f"/topic/sparkcluster.mqtt.nobody{i}.sub" for i in range(self.devices)]
         return self._alone("send", self.hosts[0], 61613, destinations, self.messages)
 
+    def bare_drain(self) -> Run:
+        self._fill(self.messages)
+        return self._loop("drain", self.hosts[0], 61613, QUEUE, self.servers, UP, self.messages)
+
+    def bare_deliver(self) -> Run:
+        """All to the one broker, to devices that are not there: the least that a broker can do with a message."""
+        self._produce([f"nobody{i}" for i in range(self.devices)], BARE)
+        return self._loop("deliver", self.hosts[0], 61613, self.servers, BARE, self.messages)
+
     def produce(self) -> Run:
         return self._alone("produce", self.servers, ALONE, self.messages)
 
@@ -92,9 +104,10 @@ class Bench:
         return self._alone("consume", self.servers, ALONE, self.messages)
 
     def _alone(self, peer: str, *arguments: Any) -> Run:
-        command = (sys.executable, "-m", "tests.bench.alone", peer, json.dumps(arguments))
-        output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-        return Run(**json.loads(output.stdout))
+        return _process("tests.bench.alone", peer, arguments)
+
+    def _loop(self, loop: str, *arguments: Any) -> Run:
+        return _process("tests.bench.ceilings", loop, arguments)
 
     @contextmanager
     def _instances(self, service: str) -> Iterator[Sequence[int]]:
@@ -115,10 +128,10 @@ class Bench:
             link.write(encode(link.identity, number, [Send(prefixes[i % self.devices], PAYLOAD) for i in numbers], []))
         link.disconnect()
 
-    def _produce(self, names: Sequence[str]) -> None:
+    def _produce(self, names: Sequence[str], topic: str = DOWN) -> None:
         producer = Producer({"bootstrap.servers": self.servers, "enable.idempotence": True})
         for i in range(self.messages):
-            producer.produce(DOWN, PAYLOAD, names[i % len(names)])
+            producer.produce(topic, PAYLOAD, names[i % len(names)])
             if i % 1000 == 0:
                 producer.poll(0)
         producer.flush()
@@ -134,6 +147,12 @@ class Bench:
         if not hasattr(self, "_ends"):
             self._ends = Consumer({"bootstrap.servers": self.servers, "group.id": "bench"})
         return self._ends
+
+
+def _process(module: str, name: str, arguments: Sequence[Any]) -> Run:
+    command = (sys.executable, "-m", module, name, json.dumps(arguments))
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
+    return Run(**json.loads(output.stdout))
 
 
 def main() -> None:
@@ -155,9 +174,11 @@ def main() -> None:
 def _runs(bench: Bench, runs: int) -> dict[str, list[Run]]:
     contenders: Sequence[Callable[[], Run]] = (
         bench.pub,
+        bench.bare_drain,
         bench.read,
         bench.produce,
         bench.sub,
+        bench.bare_deliver,
         bench.consume,
         bench.send,
     )
