@@ -144,7 +144,7 @@ def run(settings: Settings, names: Sequence[str]) -> int:
         for service in services:
             service.start()
             ends.callback(service.stop)
-        return _watch(services, stop)
+        return _watch(services, client, stop)
 
 
 def _connected(settings: Settings) -> Client:
@@ -155,7 +155,7 @@ def _connected(settings: Settings) -> Client:
         raise ConfigError("[zookeeper]", (Problem("zookeeper", "", str(error)),)) from error
 
 
-def _watch(services: Sequence[Service], stop: threading.Event) -> int:
+def _watch(services: Sequence[Service], client: Client, stop: threading.Event) -> int:
     """Wait for the end; tell once when each service is ready."""
     waiting = list(services)
     while not stop.wait(LOOK):
@@ -163,6 +163,9 @@ def _watch(services: Sequence[Service], stop: threading.Event) -> int:
             waiting.remove(service)
             log.info("ready", extra={"service": service.name})
         if any(service.failed for service in services):
+            return 1
+        if (failure := client.failure) is not None:
+            log.error("%s", failure)
             return 1
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionClosedError, ConnectionLoss, KazooException, SessionExpiredError
-from kazoo.protocol.states import Callback
+from kazoo.protocol.states import Callback, KeeperState
 from kazoo.security import CREATOR_ALL_ACL
 
 from kalinka_jms.config import Zookeeper
@@ -77,6 +77,7 @@ class Client:
         self._lock = threading.Lock()
         self._queues: tuple[deque[_Request], deque[_Request]] = (deque(), deque())
         self._in_flight = 0
+        self._stopped, self._refused = True, False
         self.kazoo: Any = KazooClient(**self._options())
         self.kazoo.add_listener(self._changed)
 
@@ -85,14 +86,26 @@ class Client:
         """Whether ZooKeeper can be asked now."""
         return bool(self.kazoo.connected)
 
+    @property
+    def failure(self) -> RegistryError | None:
+        """Why there will never be a session again, or None. kazoo's thread ends for good, and without a word, when
+        ZooKeeper refuses the login, and by any exception that it does not expect."""
+        routine = self.kazoo._connection._connection_routine
+        if self._stopped or routine is None or routine.is_alive():
+            return None
+        cause = "it refused the login" if self._refused else "the log says why"
+        return RegistryError(f"ZooKeeper at {self._settings.hosts} is given up: {cause}")
+
     def start(self, timeout: float | None = 15.0) -> None:
         """Connect; see `connect`."""
         up = self.kazoo.start_async()
+        self._stopped = False
         if timeout is not None and not up.wait(timeout):
             raise RegistryError(f"ZooKeeper at {self._settings.hosts} cannot be reached within {timeout:g} s")
 
     def stop(self) -> None:
         """End the session: what it held (elections) is free at once."""
+        self._stopped = True
         with contextlib.suppress(KazooException, OSError, AttributeError):
             self.kazoo.stop()
             self.kazoo.close()
@@ -160,6 +173,7 @@ class Client:
         # This is the thread that reads the pair of sockets: it must neither wait for a lock nor ask anything itself.
         if state != "CONNECTED":
             self._refresh()
+        self._refused = self.kazoo.client_state == KeeperState.AUTH_FAILED
         log.info("ZooKeeper session %s", state.lower())
         self.kazoo.handler.dispatch_callback(Callback("session", self._tell, (state,)))
 

@@ -15,7 +15,7 @@ from uplink import Uplink
 
 from kalinka_jms import service
 from kalinka_jms.config import Settings
-from kalinka_jms.errors import ConfigError
+from kalinka_jms.errors import ConfigError, RegistryError
 from kalinka_jms.service import SERVICES, PubService, run
 from kalinka_jms.testing.zookeeper import FakeZooKeeper
 
@@ -53,6 +53,7 @@ class Host:
         monkeypatch.setattr(service, "connect", lambda *_, **__: self)
         monkeypatch.setattr(service, "LOOK", 0.005)
         self.settings: Settings = Uplink().settings
+        self.failure: RegistryError | None = None
 
     def stop(self) -> None:
         self.events.append("stop ZooKeeper")
@@ -89,6 +90,13 @@ def test_a_service_that_fails_ends_them_all_with_a_code(host: Host) -> None:
     host.services["sub"].on_start = lambda: setattr(host.services["sub"], "failed", True)
     assert run(host.settings, SERVICES) == 1
     assert host.events[-4:] == ["stop pub", "stop sub", "stop registry", "stop ZooKeeper"]
+
+
+def test_so_does_zookeeper_when_it_is_given_up(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.services["pub"].on_start = lambda: setattr(host, "failure", RegistryError("it refused the login"))
+    assert run(host.settings, SERVICES) == 1
+    assert host.events[-4:] == ["stop pub", "stop sub", "stop registry", "stop ZooKeeper"]
+    assert "it refused the login" in caplog.text
 
 
 def test_what_was_not_started_is_not_stopped(host: Host) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from kazoo.security import CREATOR_ALL_ACL
 
 from kalinka_jms.config import Secret, Tls, Zookeeper, ZookeeperAuth
 from kalinka_jms.errors import RegistryError
+from kalinka_jms.lab.waiting import wait_until
 from kalinka_jms.registry.zookeeper import IN_FLIGHT, Client, connect
 
 PLAIN = Zookeeper(hosts="127.0.0.1:1")
@@ -43,6 +47,7 @@ class Kazoo:
 
     def __init__(self, connected: bool = True) -> None:
         self.connected = connected
+        self.client_state = "CONNECTED"
         self.handler = Handler()
         self.answers: list[Answer] = []
 
@@ -205,3 +210,51 @@ def test_tls_verifies_unless_told_otherwise() -> None:
     assert (kazoo.use_ssl, kazoo.verify_certs, kazoo.check_hostname) == (True, True, True)
     kazoo = Client(PLAIN.model_copy(update={"tls": Tls(verify=False)})).kazoo
     assert (kazoo.use_ssl, kazoo.verify_certs, kazoo.check_hostname) == (True, False, False)
+
+
+def refuse_logins(server: socket.socket) -> None:
+    """A ZooKeeper that opens a session, and refuses the login that comes next."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(4096)
+        opened = struct.pack("!iiqi16s?", 0, 10_000, 1, 16, bytes(16), False)
+        connection.sendall(struct.pack("!i", len(opened)) + opened)
+        connection.recv(4096)
+        refused = struct.pack("!iqi", -4, 1, -115)  # AuthFailed
+        connection.sendall(struct.pack("!i", len(refused)) + refused)
+        connection.recv(4096)
+
+
+def test_a_login_that_is_refused_ends_the_session_for_good_and_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=refuse_logins, args=(server,), daemon=True).start()
+        hosts = f"127.0.0.1:{server.getsockname()[1]}"
+        auth = ZookeeperAuth(user="kalinka", password=Secret(plain="secret"))
+        client = Client(Zookeeper(hosts=hosts, auth=auth))
+        assert client.failure is None, "it has not begun"
+        client.start(timeout=None)
+        assert wait_until(lambda: client.failure is not None, 20)
+    assert str(client.failure) == f"ZooKeeper at {hosts} is given up: it refused the login"
+    client.stop()
+    assert client.failure is None, "it was ended on purpose"
+
+
+def test_so_does_what_kazoo_did_not_expect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread ends with a traceback in the log, and nobody is told."""
+
+    def unexpected(*_: Any) -> None:
+        raise RuntimeError("xids do not match")
+
+    client = Client(PLAIN)
+    monkeypatch.setattr(client.kazoo._connection, "_connect", unexpected)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    client.start(timeout=None)
+    assert wait_until(lambda: client.failure is not None, 20)
+    assert str(client.failure) == "ZooKeeper at 127.0.0.1:1 is given up: the log says why"
+    client.stop()
+
+
+def test_a_server_that_is_not_there_is_tried_for_ever() -> None:
+    client = connect(PLAIN, timeout=None)
+    assert not wait_until(lambda: client.failure is not None, 0.3)
+    client.stop()
