@@ -100,8 +100,8 @@ class BarrierMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def report(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(min_value=0, max_value=self.opened + 1))
-        index = data.draw(st.integers(min_value=-1, max_value=4))
         batch = next((b for b in self.waiting if b[0] == number), None)
+        index = data.draw(st.integers(min_value=-1, max_value=len(batch[1]) if batch else 1))
         if batch is None or not 0 <= index < len(batch[1]):
             with pytest.raises(LinkLost):
                 self.barrier.report(number, index)

@@ -129,15 +129,16 @@ class LaneMachine(RuleBasedStateMachine):
     def pass_time(self, passed: float) -> None:
         self.now += passed
 
-    @rule()
-    def push(self) -> None:
-        self.pushed += 1
+    @rule(count=st.integers(min_value=1, max_value=5))
+    def push(self, count: int) -> None:
         if not self.queue and not self.flying:
             self.since = self.now
-        self.lane.push(self.pushed, self.now)
-        self.queue.append(self.pushed)
+        for _ in range(count):
+            self.pushed += 1
+            self.lane.push(self.pushed, self.now)
+            self.queue.append(self.pushed)
 
-    @rule(limit=st.integers(min_value=0, max_value=4), max_bytes=st.integers(min_value=0, max_value=40))
+    @rule(limit=st.integers(min_value=0, max_value=4), max_bytes=st.sampled_from(range(0, 45, 5)))
     def take(self, limit: int, max_bytes: int) -> None:
         expected: list[int] = []
         if not self.flying and not self.lane.held:
@@ -149,7 +150,7 @@ class LaneMachine(RuleBasedStateMachine):
         if expected:
             self.flying, self.queue = expected, self.queue[len(expected) :]
 
-    @rule(undelivered=st.sets(st.integers(min_value=0, max_value=4)))
+    @rule(undelivered=st.sets(st.integers(min_value=0, max_value=4), max_size=2))
     def settle(self, undelivered: set[int]) -> None:
         good = 0
         while good < len(self.flying) and good not in undelivered:

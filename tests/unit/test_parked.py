@@ -134,6 +134,7 @@ class Record:
     id: str
     offset: int
     size: int
+    expires: float | None = None
     loaded: bool = False
 
 
@@ -141,6 +142,9 @@ devices = st.sampled_from(["dev1", "dev2", "dev3"])
 topics = st.sampled_from(["t", "u"])
 ids = st.sampled_from([f"id{n}" for n in range(12)])
 gaps = st.integers(min_value=0, max_value=3)
+sizes = st.integers(min_value=0, max_value=9) | st.integers(min_value=0, max_value=2**32 - 1)
+times = st.none() | st.floats(min_value=0, max_value=99)
+bounds = st.none() | st.integers(min_value=0, max_value=30)
 
 
 class ParkedMachine(RuleBasedStateMachine):
@@ -159,12 +163,12 @@ class ParkedMachine(RuleBasedStateMachine):
         self.records = kept
         return found
 
-    @rule(device=devices, topic=topics, id=ids, gap=gaps, size=st.integers(min_value=0, max_value=2**32 - 1))
-    def add(self, device: str, topic: str, id: str, gap: int, size: int) -> None:
+    @rule(device=devices, topic=topics, id=ids, gap=gaps, size=sizes, expires=times)
+    def add(self, device: str, topic: str, id: str, gap: int, size: int, expires: float | None) -> None:
         offset = self.position + gap
-        self.index.add(device, topic, id, offset, size)
+        self.index.add(device, topic, id, offset, size, expires=expires)
         self.discard(device, topic, id)
-        self.records.append(Record(device, topic, id, offset, size))
+        self.records.append(Record(device, topic, id, offset, size, expires))
         self.position = offset + 1
 
     @rule(device=devices, topic=topics, id=ids, gap=st.none() | gaps)
@@ -173,10 +177,14 @@ class ParkedMachine(RuleBasedStateMachine):
         assert self.index.remove(device, topic, id, offset) == self.discard(device, topic, id)
         self.position = self.position if offset is None else offset + 1
 
-    @rule(device=devices, topic=topics, limit=st.integers(min_value=0, max_value=5), load=st.booleans())
-    def read(self, device: str, topic: str, limit: int, load: bool) -> None:
-        wanted = [r for r in self.lane(device, topic) if not r.loaded][:limit]
-        assert self.index.next(device, topic, limit) == [(r.offset, r.id, r.size) for r in wanted]
+    @rule(device=devices, topic=topics, limit=st.integers(min_value=0, max_value=5), most=bounds, load=st.booleans())
+    def read(self, device: str, topic: str, limit: int, most: int | None, load: bool) -> None:
+        wanted: list[Record] = []
+        for record in [r for r in self.lane(device, topic) if not r.loaded][:limit]:
+            if most is not None and wanted and sum(r.size for r in wanted) + record.size > most:
+                break
+            wanted.append(record)
+        assert self.index.next(device, topic, limit, most) == [(r.offset, r.id, r.size) for r in wanted]
         if load and wanted:
             self.index.load(device, topic, wanted[-1].offset)
             for record in wanted:
@@ -204,6 +212,8 @@ class ParkedMachine(RuleBasedStateMachine):
             assert all(
                 self.index.has(device, topic, f"id{n}") == any(r.id == f"id{n}" for r in lane) for n in range(12)
             )
+            told = {r.id: r.expires for r in lane}
+            assert all(self.index.expires(device, topic, f"id{n}") == told.get(f"id{n}") for n in range(12))
         assert self.index.devices() == {r.device for r in self.records}
         assert self.index.count == len(self.records)
         assert self.index.bytes == sum(r.size for r in self.records)
