@@ -6,17 +6,21 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError, Problem
+from kalinka_jms.health import Checked, Health
+from kalinka_jms.metrics.server import serving
 from kalinka_jms.pub.members import Members
 from kalinka_jms.pub.pub import Pub
 from kalinka_jms.registry import Client, connect
 from kalinka_jms.registry.watch import Watch
 from kalinka_jms.sub.sub import Sub
+from kalinka_jms.systemd import Systemd
 
 log = logging.getLogger("kalinka.service")
 
@@ -28,18 +32,15 @@ LOOK = 0.2
 """Seconds between looks at whether a service has become ready, or failed."""
 
 
-class Service(Protocol):
+START = 30.0
+"""Seconds after which systemd hears that the service has started even where it still waits for a server: to start it
+again would not help, and to wait longer would hold up everything that comes after it."""
+
+
+class Service(Checked, Protocol):
     """One side of the bridge, running in threads of its own."""
 
-    name: str
-
     def start(self) -> None: ...
-
-    @property
-    def is_ready(self) -> bool: ...
-
-    @property
-    def failed(self) -> bool: ...
 
     def stop(self) -> None:
         """Finish what is in flight, acknowledge and commit it, leave. Returns when that is done."""
@@ -57,8 +58,12 @@ class PubService:
         self._members.start()
 
     @property
-    def is_ready(self) -> bool:
-        return all(self._pub.links.values())
+    def waiting_for(self) -> tuple[str, ...]:
+        return tuple(f"the broker {name}, or Kafka" for name, up in self._pub.links.items() if not up)
+
+    @property
+    def turned(self) -> float | None:
+        return self._pub.turned
 
     @property
     def failed(self) -> bool:
@@ -84,8 +89,12 @@ class SubService:
         self._sub.start()
 
     @property
-    def is_ready(self) -> bool:
-        return self._sub.ready.is_set()
+    def waiting_for(self) -> tuple[str, ...]:
+        return self._sub.waiting_for
+
+    @property
+    def turned(self) -> float | None:
+        return self._sub.turned
 
     @property
     def failed(self) -> bool:
@@ -101,6 +110,7 @@ class RegistryService:
     name = "registry"
 
     def __init__(self, settings: Settings, client: Client) -> None:
+        self._client = client
         self._watches = [Watch(broker, settings, client) for broker in settings.brokers]
 
     def start(self) -> None:
@@ -108,8 +118,15 @@ class RegistryService:
             watch.start()
 
     @property
-    def is_ready(self) -> bool:
-        return True  # one that only stands by is as ready as it can be
+    def waiting_for(self) -> tuple[str, ...]:
+        """One that only stands by is as ready as it can be."""
+        zookeeper = () if self._client.connected else ("ZooKeeper",)
+        unsettled = (watch.broker.name for watch in self._watches if watch.elected and not watch.settled)
+        return (*zookeeper, *(f"the broker {name}" for name in unsettled))
+
+    @property
+    def turned(self) -> float | None:
+        return min((watch.turned for watch in self._watches if watch.turned is not None), default=None)
 
     @property
     def failed(self) -> bool:
@@ -129,22 +146,33 @@ _MAKERS: dict[str, Callable[[Settings, Client], Service]] = {
 }
 
 
-def run(settings: Settings, names: Sequence[str]) -> int:
+def run(settings: Settings, names: Sequence[str], metrics: tuple[str, int] | None = None) -> int:
     """Run the named services until SIGTERM or SIGINT; return the exit code (1 when a service failed by itself).
 
-    A second signal ends the process at once. Raises ConfigError or RegistryError when ZooKeeper's settings are no good.
+    `metrics`: host and port where metrics and health are served. A second signal ends the process at once. Raises
+    ConfigError when that port cannot be taken, ConfigError or RegistryError when ZooKeeper's settings are no good.
     """
     stop = threading.Event()
     _on_signals(stop)
+    systemd = Systemd()
     with contextlib.ExitStack() as ends:  # the other way round, and all of them, whatever one of them raises
         ends.callback(log.info, "stopped")
+        services: list[Service] = []
+        health = Health(services)
+        if metrics is not None:
+            host, port = ends.enter_context(serving(metrics, health, ()))
+            log.info("metrics", extra={"address": f"{host}:{port}"})
         client = _connected(settings)
         ends.callback(client.stop)
-        services = [_MAKERS[name](settings, client) for name in SERVICES if name in names]
+        services += [_MAKERS[name](settings, client) for name in SERVICES if name in names]
         for service in services:
             service.start()
             ends.callback(service.stop)
-        return _watch(services, client, stop)
+        try:
+            return _watch(services, client, stop, health, systemd)
+        finally:
+            health.stopping = True
+            systemd.stopping()
 
 
 def _connected(settings: Settings) -> Client:
@@ -155,11 +183,12 @@ def _connected(settings: Settings) -> Client:
         raise ConfigError("[zookeeper]", (Problem("zookeeper", "", str(error)),)) from error
 
 
-def _watch(services: Sequence[Service], client: Client, stop: threading.Event) -> int:
-    """Wait for the end; tell once when each service is ready."""
+def _watch(services: Sequence[Service], client: Client, stop: threading.Event, health: Health, systemd: Systemd) -> int:
+    """Wait for the end; tell once when each service is ready, and systemd how all of them stand."""
     waiting = list(services)
+    started: float | None = time.monotonic() + START
     while not stop.wait(LOOK):
-        for service in [service for service in waiting if service.is_ready]:
+        for service in [service for service in waiting if not service.waiting_for]:
             waiting.remove(service)
             log.info("ready", extra={"service": service.name})
         if any(service.failed for service in services):
@@ -167,7 +196,18 @@ def _watch(services: Sequence[Service], client: Client, stop: threading.Event) -
         if (failure := client.failure) is not None:
             log.error("%s", failure)
             return 1
+        if started is not None and (not waiting or time.monotonic() >= started):
+            started = None
+            systemd.ready()
+        _tell(health, systemd)
     return 0
+
+
+def _tell(health: Health, systemd: Systemd) -> None:
+    lacking = [text for service in health.services for text in service.waiting_for]
+    systemd.status(f"waiting for {', '.join(lacking)}" if lacking else "ready")
+    if health.healthy().yes:
+        systemd.alive()
 
 
 def _on_signals(stop: threading.Event) -> None:

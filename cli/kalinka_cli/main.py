@@ -63,6 +63,14 @@ class Level(StrEnum):
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The TOML file with the configuration.")]
 LogLevel = Annotated[Level, typer.Option("--log-level", case_sensitive=False, help="What is logged.")]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="Serve /metrics, /healthz and /readyz over HTTP at this address. No port is taken without it.",
+    ),
+]
 
 
 def _version(value: bool) -> None:
@@ -84,56 +92,58 @@ def kalinka(
 
 
 @app.command("pub")
-def pub_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
+def pub_command(config: Config, log_level: LogLevel = Level.INFO, metrics: Metrics = None) -> None:
     """Carry what devices publish to Kafka, until SIGTERM or Ctrl-C.
 
     Any number of instances work side by side from the same file.
 
     Example: kalinka pub --config kalinka.toml
     """
-    _serve(config, log_level, "pub")
+    _serve(config, log_level, metrics, "pub")
 
 
 @app.command("sub")
-def sub_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
+def sub_command(config: Config, log_level: LogLevel = Level.INFO, metrics: Metrics = None) -> None:
     """Carry records from Kafka to the devices they are for, until SIGTERM or Ctrl-C.
 
     Any number of instances work side by side from the same file.
 
     Example: kalinka sub --config kalinka.toml
     """
-    _serve(config, log_level, "sub")
+    _serve(config, log_level, metrics, "sub")
 
 
 @app.command("registry")
-def registry_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
+def registry_command(config: Config, log_level: LogLevel = Level.INFO, metrics: Metrics = None) -> None:
     """Keep in ZooKeeper on which broker each device listens, until SIGTERM or Ctrl-C.
 
     Any number of instances work side by side from the same file.
 
     Example: kalinka registry --config kalinka.toml
     """
-    _serve(config, log_level, "registry")
+    _serve(config, log_level, metrics, "registry")
 
 
 @app.command("run")
-def run_command(config: Config, log_level: LogLevel = Level.INFO) -> None:
+def run_command(config: Config, log_level: LogLevel = Level.INFO, metrics: Metrics = None) -> None:
     """Run pub, sub and registry in one process, until SIGTERM or Ctrl-C.
 
     Example: kalinka run --config kalinka.toml
     """
-    _serve(config, log_level, "pub", "sub", "registry")
+    _serve(config, log_level, metrics, "pub", "sub", "registry")
 
 
-def _serve(config: Path, level: Level, *parts: str) -> None:
+def _serve(config: Path, level: Level, metrics: str | None, *parts: str) -> None:
     from kalinka_jms import logs
     from kalinka_jms.config import load
+    from kalinka_jms.metrics.server import parse_address
 
+    address = None if metrics is None else parse_address(metrics)
     settings = load(config)
     from kalinka_jms.service import run  # after the check: a bad file is told at once
 
     logs.setup(level)
-    raise typer.Exit(run(settings, parts))
+    raise typer.Exit(run(settings, parts, address))
 
 
 def _called(called: typer.Typer) -> None:

@@ -6,9 +6,9 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from kalinka_jms.errors import LabError
 from kalinka_jms.lab.waiting import wait_until
@@ -18,6 +18,13 @@ COMMAND = (sys.executable, "-m", "kalinka_cli.main")
 
 READY = "ready"
 """The message of the log record that says: links up, partitions assigned."""
+
+METRICS = "metrics"
+"""The message of the log record that says where metrics are served."""
+
+
+METRICS_ANYWHERE = ("--metrics", "127.0.0.1:0")
+"""Options with which an instance serves its metrics at a free port; `Instance.metrics` tells which."""
 
 
 class Instance:
@@ -46,7 +53,12 @@ class Instance:
     @property
     def ready(self) -> bool:
         """It has logged that it is ready."""
-        return any(_says_ready(line) for line in self.log.read_text(errors="replace").splitlines())
+        return any(record.get("message") == READY for record in self._logged())
+
+    @property
+    def metrics(self) -> str:
+        """The URL of its metrics; empty where it serves none, or not yet."""
+        return next((f"http://{one['address']}/metrics" for one in self._logged() if one.get("message") == METRICS), "")
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until it is ready. Raises LabError, with the end of its log, when it is not or has ended."""
@@ -63,6 +75,10 @@ class Instance:
         """SIGKILL, and wait until it is gone."""
         self._process.kill()
         self._process.wait()
+
+    def _logged(self) -> Iterator[dict[str, Any]]:
+        """The records of its log."""
+        return (record for line in self.log.read_text(errors="replace").splitlines() if (record := _record(line)))
 
     def stop(self, timeout: float = 30.0) -> int:
         """SIGTERM, and its exit code. Raises LabError when it does not end in time (it is killed then)."""
@@ -81,8 +97,10 @@ class Instance:
 class Instances:
     """The instances of one configuration; leaving the context stops all that still run."""
 
-    def __init__(self, config: Path, logs: Path, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, config: Path, logs: Path, command: Sequence[str] = COMMAND, options: Sequence[str] = ()) -> None:
+        """`options` go to every service, such as METRICS_ANYWHERE."""
         self.config = config
+        self._options = tuple(options)
         self.logs = logs
         self.all: list[Instance] = []
         self._command = tuple(command)
@@ -128,7 +146,7 @@ class Instances:
 
     def _start(self, service: str) -> Instance:
         name = f"{service}-{sum(instance.service == service for instance in self.all) + 1}"
-        command = (*self._command, service, "--config", str(self.config))
+        command = (*self._command, service, "--config", str(self.config), *self._options)
         instance = Instance(service, name, command, self.logs / f"{name}.log")
         self.all.append(instance)
         return instance
@@ -142,9 +160,10 @@ def tail(log: Path, lines: int = 20) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _says_ready(line: str) -> bool:
+def _record(line: str) -> dict[str, Any]:
+    """A line of a log; empty where it is none."""
     try:
         record = json.loads(line)
     except ValueError:
-        return False
-    return isinstance(record, dict) and record.get("message") == READY
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -50,6 +50,8 @@ class BrokerPub:
         self._uplinks = Uplinks(settings.routes.up, settings.groups)  # of its own: caches are not shared
         self._batch_size = int(str(settings.kafka.get("batch.size", BATCH_SIZE)))
         self._needed: str | None = None
+        self._begun = time.monotonic()
+        self._session: Session | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pub-{broker.name}", daemon=True)
         self.start = self._thread.start
@@ -58,6 +60,12 @@ class BrokerPub:
     def stop(self) -> None:
         """Begin to drain and leave; `join` waits for the end of it."""
         self._stop.set()
+
+    @property
+    def turned(self) -> float:
+        """When its thread turned last (seconds, monotonic)."""
+        session = self._session
+        return self._begun if session is None else max(self._begun, session.turned)
 
     def _run(self) -> None:
         try:
@@ -69,7 +77,7 @@ class BrokerPub:
     def _keep(self) -> None:
         wait, told = RETRY_FIRST, ""
         while not self._stop.is_set():
-            begun = time.monotonic()
+            begun = self._begun = time.monotonic()
             error = self._once()
             worked = self.up.is_set()
             self.up.clear()
@@ -85,6 +93,7 @@ class BrokerPub:
     def _once(self) -> Exception | None:
         """One session from its begin to its end; returns what ended it, if it did not end in order."""
         session = Session(self.broker, self._settings, self._uplinks, self._batch_size, self._needed)
+        self._session = session
         try:
             session.open()
             self._needed = None
@@ -96,6 +105,7 @@ class BrokerPub:
             return error.with_traceback(None)  # or what holds the error would hold the session and its producer
         finally:
             session.abort()
+            self._session, self._begun = None, time.monotonic()
 
     def _tell(self, error: Exception, told: str) -> str:
         """Log why a session ended or cannot begin, unless that was just told; return what is told now."""
@@ -137,6 +147,11 @@ class Pub:
     def failed(self) -> bool:
         """Whether a thread ended that should not have."""
         return any(broker.failure is not None for broker in self._brokers)
+
+    @property
+    def turned(self) -> float:
+        """When the slowest of its threads turned last (seconds, monotonic)."""
+        return min(broker.turned for broker in self._brokers)
 
     @property
     def links(self) -> dict[str, bool]:

@@ -69,6 +69,11 @@ class Session:
         self._turned = self._settled = self._progressed = time.monotonic()
         self._active_since: float | None = None
 
+    @property
+    def turned(self) -> float:
+        """When it turned last (seconds, monotonic)."""
+        return self._turned
+
     def open(self) -> None:
         """Connect to both, then subscribe: an instance that cannot reach Kafka must not keep others from the queues.
 

@@ -36,6 +36,9 @@ WINDOW = 200
 DRAIN = 10.0
 """Seconds that writes may take when the watcher leaves."""
 
+TURN = 5.0
+"""Seconds between two turns, at most: who watches over this process sees by them that it works."""
+
 WriterMaker = Callable[[Callable[[RegistryError], None]], Writer]
 """Makes the writer of this term, given what to call when nothing can be written any more."""
 
@@ -64,6 +67,8 @@ class Term:
         self.roster = Roster(post.broker.name, post.presence)
         self.settled = False
         """Whether the link stands and the roster is known to be true."""
+        self.turned = time.monotonic()
+        """When `run` turned last."""
 
     @property
     def pending(self) -> int:
@@ -100,10 +105,11 @@ class Term:
     def _turn(self) -> None:
         """Wait for the next thing to do, and do it."""
         link, now = self._link, time.monotonic()
+        self.turned = now
         if link is not None and self.settled and not self.roster.replaying and now >= self._deadline:
             self._guarded(link, self._subscribe)
         try:
-            item = self._inbox.get(timeout=max(0.0, self._next() - now))
+            item = self._inbox.get(timeout=min(max(0.0, self._next() - now), TURN))
         except queue.Empty:
             self._when_due()
         else:

@@ -46,6 +46,17 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name=f"watch-{broker.name}", daemon=True)
 
     @property
+    def elected(self) -> bool:
+        """Whether this instance is the broker's watcher; others stand by."""
+        return self._term is not None
+
+    @property
+    def turned(self) -> float | None:
+        """When its thread turned last (seconds, monotonic); None where it only stands by."""
+        term = self._term
+        return term.turned if term is not None else None
+
+    @property
     def settled(self) -> bool:
         """Whether this instance watches the broker now, and what the registry says of it is true."""
         term = self._term

@@ -42,6 +42,8 @@ class Partitions:
             self.topics[self._group(topic)].append(topic)
         self.metadata: Any = None
         """Names the generation of the group in which the shares were given to us."""
+        self.subscribed = False
+        """Whether `join` was called."""
         self.joined = False
         """Whether the group has given us anything yet."""
 
@@ -51,6 +53,7 @@ class Partitions:
 
     def join(self) -> None:
         """Take part in the group from now on."""
+        self.subscribed = True
         self._consumer.subscribe(
             list(self._downlinks.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )

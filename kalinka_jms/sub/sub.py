@@ -71,9 +71,11 @@ class Sub:
         self._mailbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stop = threading.Event()
         self.ready = threading.Event()
-        """Set when partitions are assigned, or could be, and at least one link is up."""
+        """Set while partitions are assigned, or could be, and at least one link is up."""
         self.failure: BaseException | None = None
         """What ended the thread, if it was not `stop`."""
+        self.waiting_for: tuple[str, ...] = ("the topics",)
+        """What it lacks to be ready, in words; nothing where it is."""
         self._turned_at = self._ticked_at = time.monotonic()
         self._full_since: float | None = None
         self._build(client)
@@ -99,6 +101,11 @@ class Sub:
     def stop(self) -> None:
         """Begin to finish what is in flight, commit and leave; `join` waits for it."""
         self._stop.set()
+
+    @property
+    def turned(self) -> float | None:
+        """When its thread turned last (seconds, monotonic); None while there is nothing to turn."""
+        return self._turned_at if self._partitions.subscribed else None
 
     @property
     def links(self) -> dict[str, bool]:
@@ -183,9 +190,20 @@ class Sub:
         if now - self._ticked_at >= TICK:
             self._ticked_at = now
             self._streams.tick(now)
-            indexed = all(share.indexed for share in self._partitions.shares)
-            if self._partitions.joined and indexed and any(self.links.values()):
-                self.ready.set()
+            self._look_around()
+
+    def _look_around(self) -> None:
+        """Whether it is ready."""
+        lacking = {
+            "partitions": not self._partitions.joined,
+            "the parked records": any(not share.indexed for share in self._partitions.shares),
+            f"a link to one of {', '.join(self.links)}": not any(self.links.values()),
+        }
+        self.waiting_for = tuple(text for text, lacks in lacking.items() if lacks)
+        if self.waiting_for:
+            self.ready.clear()
+        else:
+            self.ready.set()
 
     def _committed(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
         self._batches.answered(error, partitions)

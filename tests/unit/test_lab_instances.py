@@ -35,6 +35,21 @@ def test_instances_are_numbered_started_and_stopped(tmp_path: Path) -> None:
         assert instances.stop() == {}
 
 
+def test_one_that_serves_metrics_tells_where(tmp_path: Path) -> None:
+    told = 'print(json.dumps({"message": "metrics", "address": sys.argv[-1]}), file=sys.stderr, flush=True)\n'
+    script = GOOD.replace("print(json", f"{told}print(json", 1)
+    command = (sys.executable, "-c", f"import sys\n{script}")
+    options = ("--metrics", "127.0.0.1:7")
+    with Instances(tmp_path / "kalinka.toml", tmp_path / "logs", command, options) as instances:
+        instances.start("pub")
+        instances.wait_ready(10)
+        assert instances.all[0].metrics == "http://127.0.0.1:7/metrics"
+    with _instances(tmp_path, GOOD) as instances:
+        instances.start("pub")
+        instances.wait_ready(10)
+        assert instances.all[0].metrics == ""
+
+
 def test_one_that_was_killed_is_not_among_the_running(tmp_path: Path) -> None:
     with _instances(tmp_path, GOOD) as instances:
         first, second = instances.start("pub", 2)

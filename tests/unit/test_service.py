@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +32,8 @@ class Fake:
 
     def __init__(self, name: str, events: list[str]) -> None:
         self.name = name
-        self.is_ready = False
+        self.waiting_for: tuple[str, ...] = ("a broker",)
+        self.turned: float | None = None
         self.failed = False
         self.on_start: Any = lambda: None
         self.on_stop: Any = lambda: None
@@ -133,10 +139,86 @@ def test_ready_is_told_once_for_each(host: Host, caplog: pytest.LogCaptureFixtur
         os.kill(os.getpid(), signal.SIGTERM)
 
     for fake in host.services.values():
-        fake.is_ready = True
+        fake.waiting_for = ()
     host.services["pub"].on_start = threading.Thread(target=end_when_all_are_ready, daemon=True).start
     assert run(host.settings, SERVICES) == 0
     assert sorted(ready()) == sorted(SERVICES)
+
+
+def notified(address: Path) -> socket.socket:
+    """The end that systemd has of the socket."""
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    end.bind(str(address))
+    end.settimeout(PATIENCE)
+    return end
+
+
+def end_when_heard(end: socket.socket, wanted: str, heard: list[str]) -> Callable[[], None]:
+    def listen() -> None:
+        while wanted not in heard:
+            heard.append(end.recv(1000).decode())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    return threading.Thread(target=listen, daemon=True).start
+
+
+def test_systemd_hears_of_the_start_of_life_and_of_the_end(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "2000")
+    for fake in host.services.values():
+        fake.waiting_for = ()
+    heard: list[str] = []
+    with notified(tmp_path / "notify") as end:
+        host.services["pub"].on_start = end_when_heard(end, "WATCHDOG=1", heard)
+        assert run(host.settings, SERVICES) == 0
+        while "STOPPING=1" not in heard:
+            heard.append(end.recv(1000).decode())
+    assert heard[:3] == ["READY=1", "STATUS=ready", "WATCHDOG=1"]
+
+
+def test_a_service_that_stands_still_gives_no_sign_of_life(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "2000")
+    monkeypatch.setattr(service, "START", 0.0)  # and systemd is not kept waiting for what it cannot mend
+    host.services["sub"].turned = time.monotonic() - 1000
+    heard: list[str] = []
+    with notified(tmp_path / "notify") as end:
+        waiting = "STATUS=waiting for a broker, a broker, a broker"
+        host.services["pub"].on_start = end_when_heard(end, waiting, heard)
+        assert run(host.settings, SERVICES) == 0
+        while "STOPPING=1" not in heard:
+            heard.append(end.recv(1000).decode())
+    assert heard == ["READY=1", waiting, "STOPPING=1"]
+
+
+def test_metrics_and_health_are_served_where_asked_for(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "kalinka")
+    found: dict[str, int] = {}
+
+    def look() -> None:
+        (address,) = (vars(record)["address"] for record in caplog.records if record.message == "metrics")
+        for path in ("/metrics", "/healthz", "/readyz"):
+            try:
+                with urllib.request.urlopen(f"http://{address}{path}", timeout=PATIENCE) as answer:
+                    found[path] = answer.status
+            except urllib.error.HTTPError as error:
+                found[path] = error.code
+        raise_soon(signal.SIGTERM)
+
+    host.services["pub"].on_start = look
+    assert run(host.settings, SERVICES, ("127.0.0.1", 0)) == 0
+    assert found == {"/metrics": 200, "/healthz": 200, "/readyz": 503}
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(host: Host) -> None:
+    refused = pytest.raises(ConfigError, match=r"--metrics = .*cannot be taken: Address already in use")
+    with socket.create_server(("127.0.0.1", 0)) as taken, refused:
+        run(host.settings, SERVICES, taken.getsockname())
+    assert host.events == []
 
 
 def test_a_secret_of_zookeeper_that_cannot_be_read_is_a_mistake_in_the_configuration(
@@ -176,9 +258,9 @@ def test_pub_says_in_zookeeper_where_it_stands_by_and_leaves_in_order(monkeypatc
     with Uplink() as up:
         client: Any = zookeeper.client()
         pub = PubService(up.settings, client)
-        assert not pub.is_ready
+        assert pub.waiting_for == ("the broker dev1, or Kafka",)
         pub.start()
-        up.wait(lambda: pub.is_ready)
+        up.wait(lambda: not pub.waiting_for)
         up.wait(lambda: "/kalinka/pub/dev1" in zookeeper.znodes and len(zookeeper.children("/kalinka/pub/dev1")) == 1)
         sent = up.publish(100)
         up.finish()
