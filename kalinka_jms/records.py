@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from kalinka_jms.errors import RecordError
 from kalinka_jms.names import refusal
-from kalinka_jms.routes import CACHED, KALINKA_SOURCE, MQTT_TOPIC, SHOWN, Headers, Uplink, original_topic
+from kalinka_jms.routes import CACHED, KALINKA_SOURCE, MQTT_TOPIC, SHOWN, Headers, Uplink
 
 __all__ = [
     "DEFAULT_SOURCE",
     "ENVELOPE_BYTES",
+    "KALINKA_ATTEMPT",
     "KALINKA_HOPS",
     "KALINKA_ID",
-    "KALINKA_ORIGIN",
-    "KALINKA_REASON",
     "KALINKA_SOURCE",
     "MQTT_QOS",
     "MQTT_RETAINED",
     "MQTT_TOPIC",
     "Command",
-    "dead_letter",
-    "dead_record",
     "from_record",
+    "message_id",
+    "rare_headers",
     "reference_head",
     "to_record",
 ]
 
 KALINKA_ID = "kalinka.id"
 KALINKA_HOPS = "kalinka.hops"
-KALINKA_REASON = "kalinka.reason"
-KALINKA_ORIGIN = "kalinka.origin"
+KALINKA_ATTEMPT = "kalinka.attempt"
+"""How often it was tried to deliver the record: 2 where it came back from the dead-letter topic once."""
 MQTT_QOS = "mqtt.qos"
 MQTT_RETAINED = "mqtt.retained"
 
@@ -41,7 +40,7 @@ ENVELOPE_BYTES = 64
 """Bytes of zero-padded JSON before the payload in the envelope `reference`."""
 
 RecordHeaders = list[tuple[str, bytes]]
-Record = tuple[str, bytes | None, bytes, RecordHeaders]
+Record = tuple[str, bytes | None, bytes | None, RecordHeaders]
 """Kafka topic, key, value, headers."""
 
 DEFAULT_SOURCE = "kafka"
@@ -63,30 +62,10 @@ def to_record(message: Message, uplink: Uplink, broker: str) -> Record:
 
     Raises RecordError where the source is too long for the envelope.
     """
-    headers = [(KALINKA_ID, _id(message, broker)), *uplink.headers]
-    _add_rare(headers, message)
+    headers = [(KALINKA_ID, message_id(message, broker)), *uplink.headers, *rare_headers(message)]
     if uplink.envelope == "plain":
         return uplink.topic, uplink.key, message.body, headers
     return uplink.topic, uplink.key, reference_head(uplink.source) + message.body, headers
-
-
-def dead_letter(message: Message, broker: str, queue: str, reason: str, topic: str) -> Record:
-    """The record that keeps a message which cannot be mapped: the payload as it is, the reason, where it came from.
-
-    Its first header is the id, as `to_record` would have made it.
-    """
-    headers = [(KALINKA_ID, _id(message, broker))]
-    try:
-        original = original_topic(message.raw("original-destination") or b"")
-        headers.append((MQTT_TOPIC, original.encode()))
-    except RecordError:
-        pass  # where the topic itself cannot be read the reason says so
-    _add_rare(headers, message)
-    headers += [
-        (KALINKA_REASON, reason.encode(errors="backslashreplace")),
-        (KALINKA_ORIGIN, f"{broker}/{queue}".encode()),
-    ]
-    return topic, None, message.body, headers
 
 
 class Command(NamedTuple):
@@ -103,6 +82,7 @@ class Command(NamedTuple):
     value: bytes
     id: str
     hops: int
+    attempt: int
     qos: int
     timestamp: int
     headers: tuple[tuple[str, bytes | None], ...]
@@ -141,30 +121,23 @@ def from_record(
         source=sender,
         value=value,
         id=id.decode(errors="backslashreplace") if id else f"{topic}/{partition}/{offset}",
-        hops=_hops(named[KALINKA_HOPS]) if KALINKA_HOPS in named else 0,
+        hops=_number(KALINKA_HOPS, named[KALINKA_HOPS]) if KALINKA_HOPS in named else 0,
+        attempt=_number(KALINKA_ATTEMPT, named[KALINKA_ATTEMPT]) if KALINKA_ATTEMPT in named else 1,
         qos=min(qos, _qos(named[MQTT_QOS])) if MQTT_QOS in named else qos,
         timestamp=timestamp,
         headers=tuple(headers) if headers else (),
     )
 
 
-def dead_record(
-    headers: Iterable[tuple[str, bytes | None]] | None, origin: str, reason: str
-) -> list[tuple[str, bytes | None]]:
-    """The headers of a record that is kept as dead: those it had, then the reason and where it came from."""
-    ours = (KALINKA_REASON, KALINKA_ORIGIN)
-    kept = [header for header in headers or () if header[0] not in ours]
-    return [*kept, (KALINKA_REASON, reason.encode(errors="backslashreplace")), (KALINKA_ORIGIN, origin.encode())]
-
-
-def _id(message: Headers, broker: str) -> bytes:
-    """Stable across redelivery: the broker keeps a message's id for as long as it has the message."""
+def message_id(message: Headers, broker: str) -> bytes:
+    """The id of a message's record, stable across redelivery: the broker keeps it for as long as it has the message."""
     raw = message.raw("message-id") or b""
     return b"%b/%b" % (broker.encode(), raw.replace(b"\\c", b":"))  # the only escape that a broker's id has
 
 
-def _add_rare(headers: RecordHeaders, message: Headers) -> None:
-    """A device that did not speak MQTT has no QoS: persistent means 1."""
+def rare_headers(message: Headers) -> RecordHeaders:
+    """The headers of what is not ordinary. A device that did not speak MQTT has no QoS: persistent means 1."""
+    headers: RecordHeaders = []
     qos = message.raw("ActiveMQ.MQTT.QoS")
     if qos not in _QOS:
         qos = b"1" if message.raw("persistent") == b"true" else b"0"
@@ -172,6 +145,7 @@ def _add_rare(headers: RecordHeaders, message: Headers) -> None:
         headers.append((MQTT_QOS, qos or b"0"))
     if message.raw("ActiveMQ.Retain") == b"true":
         headers.append((MQTT_RETAINED, b"1"))
+    return headers
 
 
 @lru_cache(CACHED)
@@ -224,7 +198,7 @@ def _qos(value: bytes | None) -> int:
     return qos
 
 
-def _hops(value: bytes | None) -> int:
+def _number(name: str, value: bytes | None) -> int:
     if value is None or not value.isdigit() or len(value) > 9:
-        raise RecordError(f"the header {KALINKA_HOPS} is {value!r}: should be a number")
+        raise RecordError(f"the header {name} is {value!r}: should be a number")
     return int(value)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from kalinka_jms.dead import KALINKA_ORIGIN, KALINKA_REASON
 from kalinka_jms.errors import RecordError
-from kalinka_jms.records import KALINKA_ID, KALINKA_ORIGIN, KALINKA_REASON
+from kalinka_jms.records import KALINKA_ID
 from kalinka_jms.sub.parked import parse_parked_key
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError as KafkaCode
 from confluent_kafka import KafkaException
 
 from kalinka_jms.config import Settings
+from kalinka_jms.dead import dead_letter
 from kalinka_jms.errors import KafkaError, RecordError
 from kalinka_jms.kafka import OWN_FAULT, producer
 from kalinka_jms.pub.window import NACK, Pending, Window
-from kalinka_jms.records import KALINKA_ID, MQTT_TOPIC, Record, dead_letter, to_record
+from kalinka_jms.records import KALINKA_ID, MQTT_TOPIC, Record, to_record
 from kalinka_jms.routes import Uplinks
 from kalinka_jms.stomp.frames import Frame
 
@@ -133,8 +136,7 @@ class Outbox:
             raise BatchRefused(f"a batch of {self._batch_size} bytes is refused by {topic}: {text}")
         if topic != self._dead:
             return self._bury(pending, f"Kafka refused it: {text}")
-        self._give_back(pending, text)
-        return True
+        return self._give_back(pending, text)
 
     def _bury(self, pending: Pending, reason: str) -> bool:
         """Send a message to the dead-letter topic, byte for byte; False when there is no room for that now."""
@@ -148,14 +150,24 @@ class Outbox:
         log.warning("dead letter", extra={"reason": reason} | self._names(pending))
         return True
 
-    def _give_back(self, pending: Pending, reason: str) -> None:
-        """Nothing in Kafka takes it: when its turn comes the broker moves it to its own dead-letter queue."""
-        pending.verdict = NACK
+    def _give_back(self, pending: Pending, reason: str) -> bool:
+        """Nothing in Kafka takes it: when its turn comes the broker moves it to its own dead-letter queue, and a letter
+        without its payload says so. False when there is no room for that now."""
+        reason = f"{self._dead} does not take its {len(pending.frame.body)} bytes: {reason}"
+        topic, key, value, headers = self._dead_letter(pending, reason, f"{self._broker}/ActiveMQ.DLQ")
+        try:
+            self._kafka.produce(topic, value, key, on_delivery=partial(_given_back, pending), headers=headers)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            _given_back(pending, error.args[0], None)
         text = "not even the dead-letter topic takes a message: the broker keeps it in ActiveMQ.DLQ"
         log.error(text, extra={"reason": reason, "queue": pending.window.queue} | self._names(pending))
+        return True
 
-    def _dead_letter(self, pending: Pending, reason: str) -> Record:
-        return dead_letter(pending.frame, self._broker, pending.window.queue, reason, self._dead)
+    def _dead_letter(self, pending: Pending, reason: str, elsewhere: str = "") -> Record:
+        queue = pending.window.queue
+        return dead_letter(pending.frame, self._broker, queue, reason, self._dead, time.time(), elsewhere=elsewhere)
 
     def _names(self, pending: Pending) -> dict[str, Any]:
         """The fields of a log record about one message."""
@@ -164,6 +176,14 @@ class Outbox:
         with contextlib.suppress(RecordError):
             fields["device"] = self._uplinks.link_destination(pending.frame).device
         return fields | {"broker": self._broker}
+
+
+def _given_back(pending: Pending, error: Any, message: Any) -> None:
+    """Kafka's answer to the letter without the payload; where it does not take that either, the log has to do."""
+    if error is None or error.code() in _SHARED:
+        pending.verdict = NACK
+    else:
+        pending(error, message)
 
 
 def _reason(error: Exception) -> str:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kalinka_jms.config.settings import DownRoute
-from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID, KALINKA_REASON, dead_record
+from kalinka_jms.dead import KALINKA_ORIGIN, KALINKA_REASON, dead_record
+from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID
 from kalinka_jms.sub.commits import Batch
 from kalinka_jms.sub.parked import parked_key
 from kalinka_jms.sub.share import Item, Outcome, Share, Write, parked_topic
@@ -85,12 +87,20 @@ class Books:
         self._bury(share, message, reason, name[0].encode(), replay=True)
         share.index.remove(*name)
 
+    def reject(self, share: Share, item: Item, reason: str) -> None:
+        """A record that its broker does not take, and never will: kept like those of `bury` and `bury_parked`."""
+        replay = item.parked is not None
+        self._bury(share, item.message, reason, item.command.device.encode(), replay, item)
+        if replay:
+            share.index.remove(*item.mark[:3])
+
     def park(self, share: Share, items: Iterable[Item]) -> None:
         """New records of an absent device go to the parked topic, under the partition number that they came from."""
         topic = parked_topic(share.group)
         for item in items:
-            device, name, id, _ = item.mark
+            device, name, id = item.mark[:3]
             key, headers = parked_key(device, name, id), _with(item.message.headers(), KALINKA_ID, id.encode())
+            headers.append((KALINKA_ORIGIN, _place(item.message).encode()))
             write = Write(topic, key, item.message.value(), headers, share.partition, Outcome.PARKED, item)
             write.message, write.stream = item.message, (device, name)
             share.parking[device, name] += 1
@@ -101,7 +111,8 @@ class Books:
         topic = route.from_.replace("{group}", group)
         for item in items:
             command = item.command
-            headers = _with(item.message.headers(), KALINKA_ID, command.id.encode())
+            headers, _ = _original(item.message, replay=item.parked is not None)
+            headers = _with(headers, KALINKA_ID, command.id.encode())
             headers = _with(headers, KALINKA_HOPS, str(command.hops + 1).encode(), replace=True)
             write = Write(topic, command.device.encode(), item.message.value(), headers, -1, Outcome.MOVED, item)
             write.message, write.replay = item.message, item.parked is not None
@@ -153,24 +164,30 @@ class Books:
                 self._replace(write)
         self._again = batch.writes
 
-    def _bury(self, share: Share, message: Any, reason: str, key: bytes | None, replay: bool) -> None:
-        log.warning("dead letter", extra={"reason": reason, "origin": _origin(message)})
-        headers = dead_record(_headers(message), _origin(message), reason)
-        write = Write(self._dead, key, message.value(), headers, -1, Outcome.DEAD, None, message, replay)
+    def _bury(
+        self, share: Share, message: Any, reason: str, key: bytes | None, replay: bool, item: Item | None = None
+    ) -> None:
+        headers, origin = _original(message, replay)
+        log.warning("dead letter", extra={"reason": reason, "origin": origin})
+        headers = dead_record(headers, _place(message), origin, reason, time.time())
+        write = Write(self._dead, key, message.value(), headers, -1, Outcome.DEAD, item, message, replay)
         share.writes.append(write)
 
     def _replace(self, write: Write) -> None:
         """Kafka refuses it, most likely for its size: dead, and if that is refused too, without the value."""
         message, reason = write.message, f"Kafka refuses it in {write.topic}: {write.refused}"
+        headers, origin = _original(message, write.replay)
+        elsewhere = ""
         if write.item is not None:
             write.key = write.item.command.device.encode()
         if write.outcome is Outcome.DEAD:
             earlier = (dict(write.headers).get(KALINKA_REASON) or b"").decode()
-            reason = f"{earlier}; the value is not here but at the origin, {len(write.value or b'')} bytes: {reason}"
-            write.key, write.value, write.headers = None, None, []
+            elsewhere = _place(message)
+            reason = f"{earlier}; the value is not here but at {elsewhere}, {len(write.value or b'')} bytes: {reason}"
+            write.key, write.value, headers = None, None, []
             write.stub = True
-        log.error("Kafka refuses a record that must be kept", extra={"reason": reason, "origin": _origin(message)})
-        write.headers = dead_record(() if write.stub else _headers(message), _origin(message), reason)
+        log.error("Kafka refuses a record that must be kept", extra={"reason": reason, "origin": origin})
+        write.headers = dead_record(headers, _place(message), origin, reason, time.time(), elsewhere=elsewhere)
         write.topic, write.partition, write.outcome, write.refused = self._dead, -1, Outcome.DEAD, ""
 
     def _written(self, share: Share, write: Write, outcome: Outcome) -> None:
@@ -199,8 +216,19 @@ def _tombstone(share: Share, key: bytes | None) -> Write:
     return Write(parked_topic(share.group), key, None, [], share.partition)
 
 
-def _origin(message: Any) -> str:
+def _place(message: Any) -> str:
     return f"{message.topic()}/{message.partition()}/{message.offset()}"
+
+
+def _original(message: Any, replay: bool) -> tuple[Headers, str]:
+    """The headers that a record came with, and where it came from; a parked one (`replay`) has that in a header."""
+    headers, place = _headers(message), _place(message)
+    if not replay:
+        return headers, place
+    found = next((number for number, header in reversed([*enumerate(headers)]) if header[0] == KALINKA_ORIGIN), None)
+    if found is None:
+        return headers, place
+    return headers, (headers.pop(found)[1] or b"").decode()
 
 
 def _size(message: Any) -> int:

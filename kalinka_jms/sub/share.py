@@ -24,8 +24,9 @@ REMEMBERED = 10_000
 Name = tuple[str, str]
 """A device, and the name of one of its streams."""
 
-Mark = tuple[str, str, str, int]
-"""What makes two records the same: device, stream, id and hops (one that was handed over is not the one it was)."""
+Mark = tuple[str, str, str, int, int]
+"""What makes two records the same: device, stream, id, hops and attempt (one that was handed over, or came back from
+the dead-letter topic, is not the one it was)."""
 
 
 class Outcome(StrEnum):
@@ -56,7 +57,7 @@ class Item:
 
     @property
     def mark(self) -> Mark:
-        return self.command.device, self.name, self.command.id, self.command.hops
+        return self.command.device, self.name, self.command.id, self.command.hops, self.command.attempt
 
 
 @dataclass(slots=True, eq=False)
@@ -209,7 +210,7 @@ class Share:
     def known(self, item: Item) -> bool:
         """Whether the same record was delivered, is parked, or is on its way."""
         mark = item.mark
-        device, name, id, _ = mark
+        device, name, id = mark[:3]
         return mark in self.active or mark in self._delivered or self.index.has(device, name, id)
 
     def remember(self, item: Item) -> None:

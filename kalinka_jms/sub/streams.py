@@ -139,7 +139,8 @@ class Streams:
         if share.known(item):
             self.books.duplicate(share, item)
             return
-        device, name, _, _ = mark = item.mark
+        mark = item.mark
+        device, name = mark[:2]
         share.active.add(mark)
         if not share.blocked(device, name):
             stream = share.stream(device, name)
@@ -172,7 +173,7 @@ class Streams:
             self.dispatcher.send(stream, now)
 
     def _parked(self, share: Share, stream: Stream | None, item: Item, offset: int, now: float) -> None:
-        device, name, id, _ = item.mark
+        device, name, id = item.mark[:3]
         next_in_line = stream is not None and share.index.loaded(device, name)
         share.index.add(device, name, id, offset, len(item.message.value()))
         if stream is not None and next_in_line:

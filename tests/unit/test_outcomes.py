@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from downlink import MQTT, SPARK, Bench, record
 
-from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID, KALINKA_ORIGIN, KALINKA_REASON
+from kalinka_jms.dead import KALINKA_ORIGIN, KALINKA_REASON, KALINKA_VALUE, TRAILER, split
+from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID
 from kalinka_jms.sub import outcomes as module
 from kalinka_jms.sub.commits import Batch
 from kalinka_jms.sub.parked import parked_key
@@ -29,7 +30,8 @@ def test_a_record_for_an_absent_device_is_parked_byte_for_byte_where_it_came_fro
     assert (bench.books.outcomes, share.pending) == ({}, 1), "its outcome is final when Kafka has it"
     ((_, write),) = (batch := bench.commit()).writes
     assert (write.topic, write.partition, write.value) == ("0.parked", 4, b"\x00x")
-    assert write.key == parked_key("d1", f"{MQTT},s", "i") and write.headers == HEADERS
+    assert write.key == parked_key("d1", f"{MQTT},s", "i")
+    assert write.headers == [*HEADERS, (KALINKA_ORIGIN, f"{MQTT}/4/7".encode())]
     assert places(batch) == [(4, MQTT, 8)]
     assert bench.books.outcomes == {Outcome.PARKED: 1} and share.pending == share.pending_bytes == 0
 
@@ -187,9 +189,10 @@ def test_what_not_even_the_dead_letter_topic_takes_is_kept_there_without_its_val
     refuse(bench, "too large")
     ((_, write),) = bench.commit().writes
     assert (write.topic, write.key, write.value, write.stub) == ("kalinka.dead", None, None, True)
-    assert [name for name, _ in write.headers] == [KALINKA_REASON, KALINKA_ORIGIN]
+    assert [name for name, _ in write.headers] == [KALINKA_ID, KALINKA_VALUE, *TRAILER]
+    assert dict(write.headers)[KALINKA_VALUE] == f"{MQTT}/0/7".encode()
     reason = (dict(write.headers)[KALINKA_REASON] or b"").decode()
-    assert 'contains ","' in reason and "the value is not here but at the origin, 5 bytes" in reason
+    assert 'contains ","' in reason and "the value is not here but at 0.mqtt.mqtt/0/7, 5 bytes" in reason
     assert bench.books.outcomes == {Outcome.DEAD: 1}
 
 
@@ -204,6 +207,34 @@ def test_a_parked_record_that_is_dead_gets_its_tombstone_after_that() -> None:
     ((_, write),) = bench.commit().writes
     assert (write.topic, write.key, write.value) == ("0.parked", key, None)
     assert bench.books.replayed == {Outcome.DEAD: 1} and share.index.count == 0 and share.replaying == 0
+
+
+def test_a_parked_record_that_is_dead_tells_where_it_was_before_and_how_often_it_was_tried() -> None:
+    bench = Bench()
+    bench.open()
+    bench.take(record(7, "d1", b"x", topic=SPARK, headers=[*HEADERS, ("kalinka.attempt", b"3")]))
+    ((_, parked),) = bench.commit().writes
+    key = parked_key("d1", "gone.topic,s", "i")  # as if its route had gone since then
+    bench.log["0.parked", 0] = [record(0, key, b"x", "0.parked", headers=parked.headers)]
+    later = Bench()
+    later.log = bench.log
+    later.open(0, [(0, key, 1)])
+    later.load()
+    ((_, write),) = later.commit().writes
+    had, own = split(write.headers) or ([], {})
+    assert had[: len(HEADERS)] == HEADERS and KALINKA_ORIGIN not in dict(had)
+    assert (own[KALINKA_ORIGIN], own["kalinka.attempt"]) == (f"{SPARK}/0/7", "3")
+
+
+def test_a_parked_record_that_moves_forgets_where_it_was() -> None:
+    bench = Bench()
+    bench.open()
+    bench.take(record(7, "d1", b"x", headers=HEADERS))
+    bench.commit()
+    bench.listens("d1", "far")
+    bench.load()
+    ((_, write),) = bench.commit().writes
+    assert (write.topic, dict(write.headers).get(KALINKA_ORIGIN)) == ("1.mqtt.mqtt", None)
 
 
 def test_one_that_is_dead_without_its_value_stays_parked() -> None:

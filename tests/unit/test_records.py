@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kalinka_jms.config.settings import DEFAULT_DOWN, DEFAULT_UP, UpRoute
 from kalinka_jms.errors import RecordError
 from kalinka_jms.names import FORBIDDEN
-from kalinka_jms.records import Command, dead_letter, dead_record, from_record, to_record
+from kalinka_jms.records import Command, from_record, to_record
 from kalinka_jms.routes import Downlinks, Uplink, Uplinks, refusal
 from kalinka_jms.stomp.frames import Frame, escape
 
@@ -192,34 +192,3 @@ def test_any_record_is_a_command_or_has_a_reason(
     else:
         assert refusal(command.device) is None
         assert command.qos in (0, 1, 2)
-
-
-def test_a_dead_letter_keeps_payload_reason_and_origin() -> None:
-    frame = message("elsewhere", b"\x00\xff", ActiveMQ_MQTT_QoS="2")
-    topic, key, value, headers = dead_letter(frame, "b1", "kalinka.mqtt.pub", "no route", "kalinka.dead")
-    assert (topic, key, value) == ("kalinka.dead", None, b"\x00\xff")
-    assert headers == [
-        ("kalinka.id", b"b1/ID:host-34567-1700000000000-3:12:-1:1:77"),
-        ("mqtt.topic", b"elsewhere"),
-        ("mqtt.qos", b"2"),
-        ("kalinka.reason", b"no route"),
-        ("kalinka.origin", b"b1/kalinka.mqtt.pub"),
-    ]
-
-
-@given(raw=st.binary(max_size=30).filter(lambda raw: b"\n" not in raw), reason=st.text())
-def test_whatever_is_wrong_with_a_message_it_can_be_kept(raw: bytes, reason: str) -> None:
-    frame = Frame(b"MESSAGE\noriginal-destination:" + raw + b"\nmessage-id:" + raw, b"payload")
-    _, _, value, headers = dead_letter(frame, "b1", "q", reason, "dead")
-    assert value == b"payload"
-    assert all(isinstance(header, bytes) for _, header in headers)
-
-
-def test_a_dead_record_keeps_its_headers_and_gets_the_newest_reason() -> None:
-    headers: list[tuple[str, bytes | None]] = [("x", None), ("kalinka.reason", b"old"), ("x", b"1")]
-    assert dead_record(headers, "t/1/2", "null value") == [
-        ("x", None),
-        ("x", b"1"),
-        ("kalinka.reason", b"null value"),
-        ("kalinka.origin", b"t/1/2"),
-    ]
