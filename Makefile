@@ -8,7 +8,7 @@ ARGS ?=
 export APT PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test bench check format lab-up lab-down clean
+.PHONY: help install tools demo test bench chaos check format lab-up lab-down clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,6 +32,9 @@ test: tools ## Run all tests, those on real servers included
 
 bench: tools ## Measure both pipelines on the lab, beside what the libraries do alone
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: tools ## Break everything on the lab under load, and count every message: lost 0
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: install ## Formatter, linter, strict type checker, generated pages
 	@$(BIN)/ruff format --check .

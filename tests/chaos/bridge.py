@@ -1,0 +1,117 @@
+"""The bridge under test: instances of every service, which of them is at work, and the memory that each takes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import defaultdict
+from pathlib import Path
+
+from kalinka_jms.errors import LabError
+from kalinka_jms.lab.instances import Instance, Instances
+from kalinka_jms.lab.waiting import wait_until
+
+SERVICES = ("registry", "sub", "pub")
+AT_WORK = {"pub": "active on a broker", "registry": "watching"}
+"""What an instance logs when a broker's queues, or the office of its watcher, have come to it."""
+
+
+class Bridge:
+    """Two instances of each service, kept at two: what was killed is replaced by `heal`."""
+
+    def __init__(self, config: Path, logs: Path, each: int = 2) -> None:
+        self.each = each
+        self.instances = Instances(config, logs)
+        self._memory: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+
+    def start(self) -> None:
+        """Start every service; returns when all are ready."""
+        for service in SERVICES:
+            self.instances.start(service, self.each)
+        self.instances.wait_ready()
+
+    def heal(self) -> None:
+        """Start what is missing, and wait until all are ready."""
+        for service in SERVICES:
+            self.instances.start(service, max(0, self.each - len(self.instances.of(service))))
+        self.instances.wait_ready()
+
+    def of(self, service: str) -> list[Instance]:
+        """The running instances of a service, oldest first."""
+        return self.instances.of(service)
+
+    def all(self) -> list[Instance]:
+        """Everything that runs."""
+        return [instance for service in SERVICES for instance in self.of(service)]
+
+    def active(self, service: str, broker: str) -> Instance:
+        """The instance of `pub` or `registry` that is at work on a broker. Raises LabError where there is none."""
+        found: list[Instance] = []
+
+        def look() -> bool:
+            times = {one.name: _last(one, AT_WORK[service], broker) for one in self.of(service)}
+            running = [one for one in self.of(service) if times[one.name]]
+            found[:] = sorted(running, key=lambda one: times[one.name])[-1:]
+            return bool(found)
+
+        if not wait_until(look, 30):
+            raise LabError(f"no instance of {service} is at work on {broker}")
+        return found[0]
+
+    def stop(self) -> dict[str, int]:
+        """SIGTERM to all; their exit codes."""
+        return self.instances.stop(timeout=60)
+
+    def kill(self) -> None:
+        """End all that still run, however they stand."""
+        for instance in self.all():
+            instance.signal(signal.SIGCONT)
+        self.instances.kill(self.all())
+
+    # -- memory
+
+    def weigh(self, now: float) -> None:
+        """Note how much memory each process has now."""
+        for instance in self.all():
+            self._memory[instance.name].append((now, resident(instance.pid)))
+
+    def memory(self, since: float) -> dict[str, list[int]]:
+        """Bytes of resident memory of each process that runs, as they were noted since then."""
+        running = {instance.name for instance in self.all()}
+        return {
+            name: [size for at, size in notes if at >= since] for name, notes in self._memory.items() if name in running
+        }
+
+
+def resident(pid: int) -> int:
+    """Bytes of resident memory; 0 where the process is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def _last(instance: Instance, message: str, broker: str) -> str:
+    """When an instance last logged a message about a broker; empty where it never did."""
+    times = [
+        str(record.get("time", "?"))
+        for record in records(instance.log)
+        if record.get("message") == message and record.get("broker") == broker
+    ]
+    return times[-1] if times else ""
+
+
+def records(log: Path) -> list[dict[str, object]]:
+    """The records of a log."""
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found

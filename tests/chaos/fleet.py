@@ -1,0 +1,328 @@
+"""The devices of the load: many MQTT clients in one thread, which enter what was PUBACKed and what they received.
+
+A real client a thread would cost more CPU than the bridge; so paho's clients are driven by one selector. Everything
+that touches a device runs on that thread: others hand it work with `do`.
+"""
+
+from __future__ import annotations
+
+import random
+import selectors
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from kalinka_jms.lab.device import MqttBroker
+from tests.chaos.judge import Judge, Window
+from tests.chaos.message import BACK_END, Stream, decode, encode
+
+TICK = 0.01
+"""Seconds between two turns of the pacing."""
+RETRY = 0.5
+"""Seconds between two attempts to connect."""
+CONNACK = 5.0
+"""Seconds a broker has for CONNACK and SUBACK, before the device tries again (or elsewhere, where it roams)."""
+LINGER = 0.3
+"""Seconds that a device which unsubscribed still reads, before it disconnects."""
+IN_FLIGHT = 100
+"""Messages without a PUBACK at which a device falls silent."""
+
+
+@dataclass(slots=True)
+class Device:
+    """One device: where it wants to be, and its connection."""
+
+    name: str
+    peers: tuple[str, ...]
+    clean: bool = True
+    keepalive: int = 10
+    roams: bool = False
+    target: MqttBroker | None = None
+    session: Session | None = None
+    retry_at: float = 0.0
+    reads: bool = True
+    turn: int = 0
+
+    @property
+    def filters(self) -> list[tuple[str, int]]:
+        return [(f"mqtt/+/mqtt/{self.name}/sub", 1), (f"{BACK_END}/mqtt/{self.name}/sub", 1)]
+
+    @property
+    def listening(self) -> bool:
+        return self.session is not None and self.session.listening and not self.session.leaving
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection of a device."""
+
+    client: Client
+    broker: MqttBroker
+    since: float
+    listening: bool = False
+    leaving: bool = False
+    unsubscribed: float | None = None
+    asked: bool = False
+    in_flight: dict[int, tuple[Stream, int, float]] = field(default_factory=dict)
+
+
+class Fleet:
+    """Devices that speak at `rate` messages a second together: every other message to the back end, else to a peer."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        run: str,
+        names: Sequence[str],
+        brokers: Sequence[MqttBroker],
+        *,
+        clean: bool,
+        size: int = 256,
+    ) -> None:
+        self.brokers = tuple(brokers)
+        self.devices = {name: Device(name, _peers(names, at), clean) for at, name in enumerate(names)}
+        self.rate = 0.0
+        self.failure: Exception | None = None
+        self.broken: Callable[[Device, Session, Window], None] = lambda *_: None
+        """Told of every connection that broke, with the window that somebody has to close."""
+        self._judge = judge
+        self._run_id = run
+        self._size = size
+        self._selector = selectors.DefaultSelector()
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._over = Event()
+        self._due = 0.0
+        self._turn = 0
+        self._thread = Thread(target=self._run, name="fleet", daemon=True)
+
+    # -- from other threads
+
+    def start(self) -> None:
+        """Connect every device to its broker, in turn."""
+        for at, device in enumerate(self.devices.values()):
+            device.target = self.brokers[at % len(self.brokers)]
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Disconnect everything."""
+        self._over.set()
+        self._thread.join()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Run something on the fleet's thread."""
+        self._work.put(work)
+
+    def call(self, work: Callable[[], Any], timeout: float = 30.0) -> Any:
+        """Run something on the fleet's thread, and wait for what it returns."""
+        result: list[Any] = []
+        done = Event()
+
+        def run() -> None:
+            result.append(work())
+            done.set()
+
+        self.do(run)
+        if not done.wait(timeout):
+            raise TimeoutError(f"the fleet is stuck: {self.failure!r}")
+        return result[0]
+
+    @property
+    def listening(self) -> list[str]:
+        """Devices that listen now."""
+        return [device.name for device in self.devices.values() if device.listening]
+
+    def at(self, broker: str) -> list[str]:
+        """Devices that listen at a broker now."""
+        here = [device for device in self.devices.values() if device.listening]
+        return [device.name for device in here if device.session is not None and device.session.broker.name == broker]
+
+    def oldest(self) -> float:
+        """When the oldest message without a PUBACK was sent; now, where there is none."""
+
+        def look() -> float:
+            sessions = [device.session for device in self.devices.values() if device.session is not None]
+            firsts = [next(iter(session.in_flight.values()))[2] for session in sessions if session.in_flight]
+            return min(firsts, default=time.monotonic())
+
+        return float(self.call(look))
+
+    def move(self, name: str, broker: MqttBroker) -> None:
+        """Leave cleanly between two messages, and join another broker (or the same)."""
+
+        def move() -> None:
+            device = self.devices[name]
+            device.target = broker
+            if device.session is not None:
+                device.session.leaving = True
+
+        self.do(move)
+
+    def cut(self, name: str, broker: MqttBroker | None = None) -> None:
+        """Break the connection as a lost network would: no DISCONNECT, nothing read any more; then join `broker`."""
+
+        def cut() -> None:
+            device = self.devices[name]
+            device.target = broker or device.target
+            device.retry_at = 0.0
+            self._lost(device)
+
+        self.do(cut)
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            last = misc = time.monotonic()
+            while not self._over.is_set():
+                for key, _ in self._selector.select(TICK):
+                    self._read(key.data)
+                now = time.monotonic()
+                if now - last >= TICK:
+                    self._tick(now)
+                    self._speak(now - last)
+                    last = now
+                if now - misc >= 1.0:
+                    self._misc()
+                    misc = now
+                while True:
+                    try:
+                        self._work.get_nowait()()
+                    except Empty:
+                        break
+        except Exception as error:
+            self.failure = error
+            raise
+        finally:
+            for device in self.devices.values():
+                self._close(device)
+
+    def _tick(self, now: float) -> None:
+        for device in self.devices.values():
+            session = device.session
+            if session is None:
+                if device.target is not None and now >= device.retry_at:
+                    self._connect(device, now)
+                continue
+            if session.client.want_write():
+                session.client.loop_write()
+            if session.leaving:
+                self._leave(device, session, now)
+            elif not session.listening and now - session.since > CONNACK:
+                self._lost(device)
+
+    def _leave(self, device: Device, session: Session, now: float) -> None:
+        if session.in_flight and now - session.since < CONNACK:
+            return
+        if device.clean and not session.asked:
+            session.asked = True
+            session.client.unsubscribe([topic for topic, _ in device.filters])
+        if not device.clean or (session.unsubscribed is not None and now - session.unsubscribed > LINGER):
+            if not device.clean:
+                self.broken(device, session, self._judge.broke(device.name, now))
+            self._close(device)
+
+    def _connect(self, device: Device, now: float) -> None:
+        assert device.target is not None
+        client = Client(CallbackAPIVersion.VERSION2, client_id=device.name, clean_session=device.clean)
+        client.connect_timeout = 1.0
+        client.max_inflight_messages_set(IN_FLIGHT)
+        session = Session(client, device.target, now)
+        client.on_connect = lambda *_: client.subscribe(device.filters)
+        client.on_subscribe = lambda *_: setattr(session, "listening", True)
+        client.on_unsubscribe = lambda *_: setattr(session, "unsubscribed", time.monotonic())
+        client.on_publish = lambda _client, _data, mid, *_: self._acknowledged(session, mid)
+        client.on_message = lambda _client, _data, message: self._arrived(device, message)
+        try:
+            client.connect(device.target.host, device.target.port, device.keepalive)
+        except OSError:
+            self._again(device)
+            return
+        device.session = session
+        self._selector.register(client.socket(), selectors.EVENT_READ, device)  # type: ignore[arg-type]
+
+    def _read(self, device: Device) -> None:
+        session = device.session
+        if session is not None and session.client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._lost(device)
+
+    def _misc(self) -> None:
+        for device in self.devices.values():
+            if device.session is not None and device.session.client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._lost(device)
+
+    def _lost(self, device: Device) -> None:
+        """The connection broke, or is broken."""
+        session = device.session
+        if session is None:
+            return
+        if session.listening and session.unsubscribed is None:
+            self.broken(device, session, self._judge.broke(device.name, time.monotonic()))
+        self._close(device, politely=False)
+        self._again(device)
+
+    def _again(self, device: Device) -> None:
+        device.retry_at = time.monotonic() + RETRY
+        if device.roams and device.target is not None:
+            at = self.brokers.index(device.target)
+            device.target = self.brokers[(at + 1) % len(self.brokers)]
+
+    def _close(self, device: Device, *, politely: bool = True) -> None:
+        session, device.session = device.session, None
+        if session is None:
+            return
+        sock = session.client.socket()
+        for key in [key for key in self._selector.get_map().values() if key.data is device]:
+            self._selector.unregister(key.fileobj)
+        if politely:
+            session.client.disconnect()
+        if sock is not None:
+            sock.close()
+
+    def _speak(self, elapsed: float) -> None:
+        self._due = min(self._due + elapsed * self.rate, self.rate / 5)
+        names = list(self.devices.values())
+        for _ in range(len(names)):
+            if self._due < 1:
+                return
+            self._turn += 1
+            device = names[self._turn % len(names)]
+            if device.listening and device.session is not None and len(device.session.in_flight) < IN_FLIGHT:
+                self._send(device, device.session)
+                self._due -= 1
+
+    def _send(self, device: Device, session: Session) -> None:
+        device.turn += 1
+        to_back_end = device.turn % 2 or not device.peers
+        destination = BACK_END if to_back_end else device.peers[device.turn // 2 % len(device.peers)]
+        stream = Stream(device.name, destination, session.broker.name)
+        now = time.monotonic()
+        number = self._judge.send(stream, now)
+        topic = f"mqtt/{device.name}/{BACK_END}/pub" if to_back_end else f"mqtt/{device.name}/mqtt/{destination}/pub"
+        info = session.client.publish(topic, encode(self._run_id, stream, number, self._size), qos=1)
+        session.in_flight[info.mid] = (stream, number, now)
+
+    def _acknowledged(self, session: Session, mid: int) -> None:
+        entry = session.in_flight.pop(mid, None)
+        if entry is not None:
+            self._judge.promise("up", entry[0], entry[1])
+
+    def _arrived(self, device: Device, message: MQTTMessage) -> None:
+        found = decode(self._run_id, message.payload)
+        if found is not None:
+            self._judge.arrive("down", *found, device.name, time.monotonic())
+
+
+def _peers(names: Sequence[str], at: int) -> tuple[str, ...]:
+    """The two devices after it: so that the streams stay few, and a peer is mostly at another broker."""
+    return tuple({names[(at + step) % len(names)] for step in (1, 2)} - {names[at]})
+
+
+def shuffled(names: Sequence[str], seed: int) -> list[str]:
+    """The names in an order that the seed decides."""
+    return random.Random(seed).sample(list(names), len(names))

@@ -1,0 +1,266 @@
+"""The judge: what was promised, what arrived, and what that means. It touches no network and reads no clock.
+
+A stream has one or two *legs*. `up`: a device publishes; promised is what the broker PUBACKed; it must be in Kafka.
+`down`: a record for a device; promised is what Kafka acknowledged to the back end, or what stands in Kafka where a
+device sent it; the device must receive it. A message from device to device is judged on both.
+
+Times are seconds of one monotonic clock, given by the callers.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Literal
+
+from tests.chaos.message import BACK_END, Stream
+from tests.chaos.ranges import Ranges
+
+Leg = Literal["up", "down"]
+LEGS: tuple[Leg, ...] = ("up", "down")
+KEPT = 20
+"""Single messages that a verdict names, of each kind."""
+
+Group = tuple[str, ...]
+"""Streams that recover together: ("up", broker, queue), or ("down", device)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One leg over one scenario, in messages. `dark` are those that the route's evidence cannot see (see `Window`)."""
+
+    promised: int = 0
+    lost: int = 0
+    dark: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+    named: tuple[str, ...] = ()
+    darkened: tuple[str, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Something was promised, and all of it came, in order."""
+        return self.promised > 0 and not self.lost and not self.reordered
+
+
+@dataclass(slots=True)
+class Window:
+    """A connection of a device that broke: what "delivered" rests on could not see it until `until`.
+
+    A message that never arrived is *dark* where it was sent by `until`, and nothing that was sent after it in its
+    stream had arrived when the connection broke (`floors`): only then its fate was open.
+    """
+
+    device: str
+    floors: dict[Stream, int]
+    since: float
+    until: float | None = None
+    """When the broker said that the subscription had ended; None as long as it has not."""
+
+    def covers(self, stream: Stream, number: int, sent: float) -> bool:
+        return number > self.floors.get(stream, 0) and (self.until is None or sent <= self.until)
+
+
+@dataclass(slots=True)
+class _Book:
+    """One leg of one stream."""
+
+    promised: Ranges = field(default_factory=Ranges)
+    arrived: Ranges = field(default_factory=Ranges)
+    late: Ranges = field(default_factory=Ranges)
+    duplicates: int = 0
+    base: int = 0
+    """Numbers up to here were judged."""
+    duplicates_before: int = 0
+
+    def arrive(self, number: int) -> bool:
+        """False where it had arrived before."""
+        late = number < self.arrived.highest
+        if not self.arrived.add(number):
+            self.duplicates += 1
+            return False
+        if late:
+            self.late.add(number)
+        return True
+
+
+@dataclass(slots=True)
+class _Page:
+    """One stream."""
+
+    last: int = 0
+    sent: array[float] = field(default_factory=lambda: array("d"))
+    books: dict[Leg, _Book] = field(default_factory=dict)
+
+    def note(self, number: int, at: float) -> None:
+        """Remember when a message was sent."""
+        self.sent.extend([at] * (number - len(self.sent)))
+        self.last = max(self.last, number)
+
+
+class Judge:
+    """Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pages: dict[Stream, _Page] = {}
+        self._windows: list[Window] = []
+        self._strays: list[str] = []
+        self._marks: dict[Stream, int] = {}
+        self._blown = 0.0
+        self._progress: dict[Group, float] = {}
+        self._heard: dict[Group, float] = {}
+        self._silence: defaultdict[Group, float] = defaultdict(float)
+
+    # -- what happens
+
+    def send(self, stream: Stream, at: float) -> int:
+        """Enter the next message of a stream, about to be sent; its number."""
+        with self._lock:
+            page = self._page(stream)
+            number = page.last + 1
+            page.note(number, at)
+            return number
+
+    def promise(self, leg: Leg, stream: Stream, number: int) -> None:
+        """Enter that the message may not be lost on this leg from now on."""
+        with self._lock:
+            self._book(stream, leg).promised.add(number)
+
+    def arrive(self, leg: Leg, stream: Stream, number: int, receiver: str, at: float) -> None:
+        """Enter an arrival: in Kafka (`up`), or at the device `receiver` (`down`)."""
+        with self._lock:
+            page = self._page(stream)
+            if not 0 < number <= page.last or (leg == "down" and receiver != stream.destination):
+                self._strays.append(f"{stream} #{number} arrived at {receiver}")
+                return
+            if self._book(stream, leg).arrive(number):
+                self._move(leg, stream, number, at)
+
+    def broke(self, device: str, at: float) -> Window:
+        """A connection of the device broke in a way that the broker may not have seen; close the window when it has."""
+        with self._lock:
+            floors = {
+                stream: page.books["down"].arrived.highest
+                for stream, page in self._pages.items()
+                if stream.destination == device and "down" in page.books
+            }
+            window = Window(device, floors, at)
+            self._windows.append(window)
+            return window
+
+    # -- recovery
+
+    def blow(self, at: float) -> None:
+        """From now on: how long until each group goes on. Only what is sent after this counts as progress."""
+        with self._lock:
+            self._blown = at
+            self._progress = {}
+            self._marks = {stream: page.last for stream, page in self._pages.items()}
+
+    def progress(self) -> dict[Group, float]:
+        """Seconds from the blow to the first arrival of something sent after it, of each group that had one."""
+        with self._lock:
+            return dict(self._progress)
+
+    def silences(self) -> dict[Group, float]:
+        """The longest time without a first arrival, of each group, since the last `judge`."""
+        with self._lock:
+            return dict(self._silence)
+
+    # -- the verdict
+
+    def mark(self) -> dict[Stream, int]:
+        """How far each stream has come."""
+        with self._lock:
+            return {stream: page.last for stream, page in self._pages.items()}
+
+    def missing(self, mark: dict[Stream, int]) -> int:
+        """Messages up to the mark that were promised, have not arrived, and are not dark."""
+        return sum(self.count(leg, mark).lost for leg in LEGS)
+
+    def count(self, leg: Leg, mark: dict[Stream, int]) -> Count:
+        """The count from the last `close` up to the mark."""
+        with self._lock:
+            totals: defaultdict[str, int] = defaultdict(int)
+            lost: list[str] = []
+            dark: list[str] = []
+            for stream, high in mark.items():
+                page = self._pages[stream]
+                book = page.books.get(leg)
+                if book is None:
+                    continue
+                totals["promised"] += book.promised.within(book.base, high)
+                totals["duplicates"] += book.duplicates - book.duplicates_before
+                totals["reordered"] += sum(1 for _ in self._reordered(page, leg, book.base, high))
+                for number in book.promised.without(book.arrived, book.base, high):
+                    gone = dark if leg == "down" and self._is_dark(stream, number, page.sent[number - 1]) else lost
+                    gone.append(f"{stream} #{number}")
+        return Count(
+            totals["promised"],
+            len(lost),
+            len(dark),
+            totals["duplicates"],
+            totals["reordered"],
+            tuple(lost[:KEPT]),
+            tuple(dark),
+        )
+
+    def close(self, mark: dict[Stream, int]) -> None:
+        """What is up to the mark is judged: the next count begins after it."""
+        with self._lock:
+            for stream, high in mark.items():
+                for book in self._pages[stream].books.values():
+                    book.base, book.duplicates_before = high, book.duplicates
+            self._windows = [window for window in self._windows if window.until is None]
+            self._silence.clear()
+
+    def strays(self) -> tuple[str, ...]:
+        """Messages that arrived where they were not meant to, or that nobody sent."""
+        with self._lock:
+            return tuple(self._strays[:KEPT])
+
+    # -- inside
+
+    def _page(self, stream: Stream) -> _Page:
+        page = self._pages.get(stream)
+        if page is None:
+            page = self._pages[stream] = _Page()
+        return page
+
+    def _book(self, stream: Stream, leg: Leg) -> _Book:
+        return self._page(stream).books.setdefault(leg, _Book())
+
+    def _move(self, leg: Leg, stream: Stream, number: int, at: float) -> None:
+        group = group_of(leg, stream)
+        before = self._heard.get(group)
+        self._heard[group] = at
+        if before is not None:
+            self._silence[group] = max(self._silence[group], at - before)
+        if group not in self._progress and number > self._marks.get(stream, 0):
+            self._progress[group] = at - self._blown
+
+    def _reordered(self, page: _Page, leg: Leg, low: int, high: int) -> Iterator[int]:
+        """First arrivals after one with a higher number. What was never promised has no place in the order; what is out
+        of order in Kafka already was judged there."""
+        book = page.books[leg]
+        up = page.books.get("up")
+        for number in book.late.without(_NONE, low, high):
+            if number in book.promised and not (leg == "down" and up is not None and number in up.late):
+                yield number
+
+    def _is_dark(self, stream: Stream, number: int, sent: float) -> bool:
+        return any(w.device == stream.destination and w.covers(stream, number, sent) for w in self._windows)
+
+
+_NONE = Ranges()
+
+
+def group_of(leg: Leg, stream: Stream) -> Group:
+    """Which streams recover together."""
+    if leg == "down":
+        return ("down", stream.destination)
+    return ("up", stream.via, BACK_END if stream.destination == BACK_END else "mqtt")

@@ -1,0 +1,218 @@
+"""The stage: a lab, the bridge, the load and the judge; a scenario plays on it with the verbs here."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+
+from kalinka_jms.errors import LabError
+from kalinka_jms.lab.demo import brokers
+from kalinka_jms.lab.lab import Lab
+from kalinka_jms.lab.waiting import wait_until
+from tests.chaos.bridge import Bridge
+from tests.chaos.fleet import Fleet
+from tests.chaos.judge import LEGS, Count, Group, Judge, Leg
+from tests.chaos.kafka import Kafka, wait_settled
+from tests.chaos.message import BACK_END
+from tests.chaos.scenario import Scenario
+
+PATIENCE = 60.0
+"""Seconds for what is under way at the end of a scenario. No bound: those are `Stage.recovered`."""
+CALM = 3.0
+"""Seconds of undisturbed load before a blow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is set up; `rate` in messages a second, each way."""
+
+    delivery: str = "broker"
+    session: str = "clean"
+    devices: int = 30
+    rate: float = 300.0
+    calm: float = CALM
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Recovery:
+    """How long a direction took to go on, in seconds; None where it did not in time."""
+
+    direction: str
+    bound: float
+    seconds: float | None
+    slowest: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.seconds is not None and self.seconds <= self.bound
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a scenario."""
+
+    scenario: Scenario
+    counts: dict[Leg, Count] = field(default_factory=dict)
+    recoveries: list[Recovery] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Nothing lost, order kept, back in time, and nothing else wrong."""
+        return not self.faults
+
+
+class Stage:
+    """One run: everything is started once, and scenarios follow one another under the same load."""
+
+    def __init__(
+        self, lab: Lab, config: Path, logs: Path, options: Options, say: Callable[[str], None] = print
+    ) -> None:
+        self.lab = lab
+        self.options = options
+        self.say = say
+        self.run = uuid.uuid4().hex[:6]
+        self.judge = Judge()
+        self.bridge = Bridge(config, logs)
+        self.names = [f"c{self.run}d{number}" for number in range(options.devices)]
+        self.fleet = Fleet(self.judge, self.run, self.names, brokers(lab), clean=options.session == "clean")
+        self.kafka = Kafka(self.judge, self.run, lab.layout.bootstrap, self.names)
+        self.outcome = Outcome(Scenario("", "", "", lambda _: None))
+        self.begun = time.monotonic()
+        self._over = Event()
+        self._watch = Thread(target=self._look, name="scales", daemon=True)
+
+    # -- the run
+
+    def open(self) -> None:
+        """Start the bridge, the devices and the load; returns when everything flows."""
+        self.bridge.start()
+        self.kafka.start()
+        self.fleet.start()
+        self.until(lambda: len(self.fleet.listening) == len(self.names), 60, "the devices listen")
+        # half of what devices send goes to devices and so comes down as well
+        self.fleet.rate = self.options.rate
+        self.kafka.rate = self.options.rate / 2
+        self.judge.blow(time.monotonic())
+        self._await(self.expected(), 60)
+        self.judge.close(self.judge.mark())
+        self._watch.start()
+        self.begun = time.monotonic()
+
+    def close(self) -> None:
+        """End everything."""
+        self._over.set()
+        self.fleet.rate = self.kafka.rate = 0.0
+        self.fleet.stop()
+        self.kafka.stop()
+        self.bridge.kill()
+
+    def play(self, scenario: Scenario) -> Outcome:
+        """Play one scenario, mend what it broke, and judge it."""
+        begun = time.monotonic()
+        self.outcome = outcome = Outcome(scenario)
+        for device in self.fleet.devices.values():
+            device.roams = scenario.roaming
+        time.sleep(self.options.calm)  # the length of an act, not a wait for something
+        try:
+            scenario.play(self)
+            self._mend()
+        except (LabError, TimeoutError) as error:
+            outcome.faults.append(str(error))
+        self._judge(outcome)
+        outcome.seconds = time.monotonic() - begun
+        return outcome
+
+    # -- verbs
+
+    def blow(self, text: str = "") -> None:
+        """Now: recovery counts from here."""
+        if text:
+            self.say(f"    {text}")
+        self.judge.blow(time.monotonic())
+
+    def recovered(self, *, up: float | None = None, down: float | None = None, of: Collection[str] = ()) -> None:
+        """Wait until every stream goes on, and hold the slowest of each direction against its bound (seconds).
+
+        `of`: only these brokers and devices.
+        """
+        groups = {group for group in self.expected() if not of or group[1] in of}
+        self._await(groups, PATIENCE)
+        for direction, bound in (("up", up), ("down", down)):
+            if bound is not None:
+                self._note(direction, bound, {group for group in groups if group[0] == direction})
+
+    def expected(self) -> set[Group]:
+        """The groups that should go on now: brokers where devices listen, and these devices."""
+        at_work = [broker.name for broker in self.fleet.brokers if self.fleet.at(broker.name)]
+        ups: set[Group] = {("up", broker, kind) for broker in at_work for kind in (BACK_END, "mqtt")}
+        return ups | {("down", name) for name in self.fleet.listening if name not in self.kafka.silent}
+
+    def until(self, condition: Callable[[], object], timeout: float, what: str) -> None:
+        """Wait for a condition. Raises LabError, saying what did not come."""
+        if not wait_until(condition, timeout):
+            raise LabError(f"not within {timeout:.0f} s: {what}")
+
+    def silence(self, most: float, of: Collection[str]) -> None:
+        """Since the scenario began, none of these brokers or devices may have been silent for longer."""
+        for group, seconds in self.judge.silences().items():
+            if group[1] in of and seconds > most:
+                self.outcome.faults.append(f"{' '.join(group)}: silent for {seconds:.1f} s, at most {most:.0f} s")
+
+    # -- inside
+
+    def _await(self, groups: set[Group], timeout: float) -> None:
+        wait_until(lambda: groups <= self.judge.progress().keys() or self._broken(), timeout)
+
+    def _note(self, direction: str, bound: float, groups: set[Group]) -> None:
+        times = self.judge.progress()
+        late = [group for group in groups if group not in times]
+        slowest = late[0] if late else max(groups, key=lambda group: times[group])
+        recovery = Recovery(direction, bound, None if late else times[slowest], " ".join(slowest[1:]))
+        self.outcome.recoveries.append(recovery)
+        if not recovery.met:
+            took = "never" if recovery.seconds is None else f"after {recovery.seconds:.1f} s"
+            self.outcome.faults.append(f"{direction}: {recovery.slowest} went on {took}, bound {bound:.0f} s")
+
+    def _broken(self) -> bool:
+        for part in (self.fleet, self.kafka):
+            if part.failure is not None:
+                raise LabError(f"the load broke: {part.failure!r}")
+        return False
+
+    def _mend(self) -> None:
+        """Bring back whatever a scenario left broken."""
+        self.lab.up()
+        self.bridge.heal()
+        self.until(lambda: len(self.fleet.listening) == len(self.names), 60, "the devices listen again")
+
+    def _judge(self, outcome: Outcome) -> None:
+        mark = self.judge.mark()
+        settled = wait_settled((self.fleet, self.kafka), time.monotonic(), PATIENCE)
+        wait_until(lambda: not self.judge.missing(mark), PATIENCE)
+        outcome.counts = {leg: self.judge.count(leg, mark) for leg in LEGS}
+        self.judge.close(mark)
+        outcome.faults += [] if settled else ["what was sent got no answer"]
+        outcome.faults += list(self.judge.strays())
+        for leg, count in outcome.counts.items():
+            outcome.faults += _faults(leg, count, outcome.scenario.duplicates)
+
+    def _look(self) -> None:
+        while not self._over.wait(1.0):
+            self.bridge.weigh(time.monotonic())
+
+
+def _faults(leg: str, count: Count, duplicates: int | None) -> list[str]:
+    faults = [f"{leg}: nothing was promised"] if not count.promised else []
+    faults += [f"{leg}: lost {count.lost}: {', '.join(count.named)}"] if count.lost else []
+    faults += [f"{leg}: {count.reordered} out of order"] if count.reordered else []
+    if duplicates is not None and count.duplicates > duplicates:
+        faults.append(f"{leg}: {count.duplicates} duplicates, at most {duplicates}")
+    return faults
