@@ -65,6 +65,9 @@ class LinkRefused(LinkError):
 class LinkLost(LinkError):
     """The link is gone, or nothing on it can be believed any more."""
 
+    by_broker = False
+    """Whether the other side ended it: an ERROR frame, or a connection that was closed or broke."""
+
 
 class KafkaError(KalinkaError):
     """Kafka refused for good; what is transient is retried by librdkafka and never seen here."""

@@ -61,9 +61,9 @@ class _Transport(BaseTransport):  # type: ignore[misc]
         try:
             chunk = self._open_channel().receive()
         except (OSError, StompException) as error:
-            return self._fail(f"the connection broke: {_words(error)}", error)
+            return self._fail(f"the connection broke: {_words(error)}", error, by_broker=True)
         if not chunk:
-            return self._fail("the broker closed the connection")
+            return self._fail("the broker closed the connection", by_broker=True)
         try:
             return self._sort(self._parser.feed(chunk))
         except FrameError as error:
@@ -106,8 +106,8 @@ class _Transport(BaseTransport):  # type: ignore[misc]
             raise NotConnectedException("not connected")
         return self.channel
 
-    def _fail(self, reason: str, error: Exception | None = None) -> bytes:
-        self._link._end(reason, error)
+    def _fail(self, reason: str, error: Exception | None = None, *, by_broker: bool = False) -> bytes:
+        self._link._end(reason, error, by_broker=by_broker)
         return b""
 
     def _sort(self, frames: list[Frame]) -> bytes:
@@ -153,6 +153,7 @@ class Link:
         """What the broker says it is (header `server` of CONNECTED), such as `ActiveMQ/6.3.1`."""
         self._sink = sink
         self._reason = ""
+        self._by_broker = False
         self._cause: Exception | None = None
         self._refused = False
         self._answered = threading.Event()
@@ -217,16 +218,16 @@ class Link:
         """
         self._end(reason)
 
-    def _end(self, reason: str, cause: Exception | None = None) -> None:
+    def _end(self, reason: str, cause: Exception | None = None, *, by_broker: bool = False) -> None:
         if not self._reason:
-            self._reason, self._cause = reason, cause
+            self._reason, self._cause, self._by_broker = reason, cause, by_broker
         self._transport.cut()
 
     def _guarded(self, send: Callable[[], None]) -> None:
         try:
             send()
         except (OSError, StompException) as error:
-            self._end(f"cannot send: {_words(error)}", error)
+            self._end(f"cannot send: {_words(error)}", error, by_broker=True)
             raise self._lost() from error
 
     def _await_answer(self) -> None:
@@ -242,6 +243,7 @@ class Link:
     def _lost(self) -> LinkLost:
         lost = LinkLost(f"{self.broker.name}: {self._reason}")
         lost.__cause__ = self._cause
+        lost.by_broker = self._by_broker
         return lost
 
     def _connected(self, headers: dict[str, str]) -> None:
@@ -255,7 +257,7 @@ class Link:
 
     def _error(self, text: str) -> None:
         self._refused = not self.session
-        self._end(f"the broker reported an error: {text}")
+        self._end(f"the broker reported an error: {text}", by_broker=True)
 
     def _start_reader(self, loop: Callable[[], None]) -> threading.Thread:
         self._reader = threading.Thread(target=self._read, args=(loop,), name=f"link-{self.broker.name}", daemon=True)

@@ -41,6 +41,8 @@ class LinkDown:
     broker: str
     identity: str
     reason: str
+    by_broker: bool = False
+    """Whether the other side ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +121,12 @@ class Outlet:
             while not self._stop.is_set() and (data := line.writes.get()) is not None:
                 line.link.write(data)
         except LinkLost as error:
-            line.reason = line.reason or str(error)
+            line.end(error)
         if self._stop.is_set():
             line.link.disconnect()
         else:
             log.warning("link lost", extra={"broker": name, "reason": line.reason})
-        self._post(LinkDown(name, identity, line.reason))
+        self._post(LinkDown(name, identity, line.reason, line.by_broker))
 
 
 class _Line:
@@ -134,13 +136,19 @@ class _Line:
         self.writes: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.reason = ""
         """Why it is lost."""
+        self.by_broker = False
         self.link = Link(broker, self._sink)
         self._post = post
+
+    def end(self, lost: LinkLost) -> None:
+        """It is lost; the first reason counts."""
+        if not self.reason:
+            self.reason, self.by_broker = str(lost), lost.by_broker
 
     def _sink(self, batch: list[Frame] | LinkLost) -> None:
         if isinstance(batch, LinkLost):
             # who writes tells of the end, as of the beginning: told by two threads, the end could come first
-            self.reason = self.reason or str(batch)
+            self.end(batch)
             self.writes.put(None)
         elif proofs := evidence(self.link.identity, batch):
             self._post(Proofs(self.link.broker.name, self.link.identity, proofs))

@@ -24,6 +24,7 @@ class FakeLink:
         self.server = server
         self._sink = sink
         self._reason = ""
+        self._by_broker = False
         self._running = False
         self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()  # None: the end
         self._reader = threading.Thread(target=self._read, name=f"link-{broker.name}", daemon=True)
@@ -73,6 +74,7 @@ class FakeLink:
 
     def end(self, reason: str) -> None:
         """From the broker: it closed the connection."""
+        self._by_broker = not self._reason
         self._end(reason)
         self.server.close(self)
 
@@ -94,6 +96,7 @@ class FakeLink:
             self.drop(f"the reader failed: {error!r}")
         lost = LinkLost(f"{self.broker.name}: {self._reason}")
         lost.__cause__ = cause
+        lost.by_broker = self._by_broker
         self._sink(lost)
 
     def _batch(self) -> list[Frame] | None:

@@ -83,6 +83,7 @@ def test_the_broker_ends_it(script: Script, text: str) -> None:
         with contextlib.suppress(LinkLost):
             link.subscribe("/queue/a", "1")
         assert heard.end() == text
+        assert heard.lost[0].by_broker == (script in (end_by_close, end_by_reset, end_by_error))
         with pytest.raises(LinkLost, match="dev1: "):
             link.write(b"SEND\n\n\0")
         with pytest.raises(LinkLost, match="dev1: "):
@@ -105,6 +106,7 @@ def test_dropped_by_another_thread() -> None:
         for reason in ("enough", "too much"):
             link.drop(reason)
         assert heard.end() == "dev1: enough"
+        assert not heard.lost[0].by_broker
     assert ids(heard.frames) == [str(number) for number in range(len(heard.frames))]
 
 
@@ -120,6 +122,7 @@ def test_dropped_by_the_sink() -> None:
         link.connect()
         link.subscribe("/queue/a", "1")
         assert heard.end() == "dev1: enough"
+        assert not heard.lost[0].by_broker
 
 
 def test_a_sink_that_fails() -> None:
