@@ -164,6 +164,12 @@ class Downlinks:
         return self._presence
 
     @property
+    def device_topics(self) -> tuple[str, ...]:
+        """Those of them that routes with `delivery = "device"` send to."""
+        ways = self._routes.values()
+        return tuple(dict.fromkeys(self._jms(to, ANYBODY) for route, _, to in ways if route.delivery == "device"))
+
+    @property
     def canaries(self) -> tuple[str, ...]:
         """JMS destinations of the device that is never there; one for each of `presence_topics`, in their order."""
         return tuple(self._canaries.values())

@@ -27,6 +27,9 @@ Base = Annotated[
 PortItems = Annotated[
     list[str] | None, typer.Option("--port", help="Another port for one protocol, such as mqtt=1884.")
 ]
+Device = Annotated[
+    bool, typer.Option("--delivery-device", help='Brokers that tell what delivery = "device" needs; costs throughput.')
+]
 
 
 @app.callback()
@@ -47,12 +50,12 @@ def lab(
 
 
 @app.command()
-def up(profile: Profile = None, base_address: Base = None, port: PortItems = None) -> None:
+def up(profile: Profile = None, base_address: Base = None, port: PortItems = None, device: Device = False) -> None:
     """Start the servers and return when every one of them answers.
 
     Example: kalinka lab up --profile full --base-address 127.0.44.20
     """
-    lab = _lab(profile, base_address, port)
+    lab = _lab(profile, base_address, port, device)
     lab.up()
     typer.echo(f"up. The configuration for it is in {lab.config_path}", err=True)
 
@@ -82,12 +85,19 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON docume
 
 
 @app.command()
-def config(profile: Profile = None, base_address: Base = None, port: PortItems = None) -> None:
+def config(
+    profile: Profile = None,
+    base_address: Base = None,
+    port: PortItems = None,
+    device: Annotated[
+        bool, typer.Option("--delivery-device", help='Down routes with delivery = "device", for a lab that is up so.')
+    ] = False,
+) -> None:
     """Print the configuration with which Kalinka's services work against the lab.
 
     Example: kalinka lab config > kalinka.toml
     """
-    typer.echo(_lab(profile, base_address, port).config(), nl=False)
+    typer.echo(_lab(profile, base_address, port).config("device" if device else "broker"), nl=False)
 
 
 @app.command()
@@ -161,12 +171,14 @@ def _print(name: str, lines: Sequence[str], of: int) -> None:
         typer.echo(line if of == 1 else f"{name:16} {line}")
 
 
-def _lab(profile: str | None = None, base: str | None = None, ports: list[str] | None = None) -> Lab:
+def _lab(
+    profile: str | None = None, base: str | None = None, ports: list[str] | None = None, device: bool = False
+) -> Lab:
     """The lab that is meant: what was given, else what is up, else the defaults."""
     from kalinka_jms.lab.lab import Lab
 
     with _usage():
-        return Lab(_layout(profile, base, ports), lambda line: typer.echo(line, err=True))
+        return Lab(_layout(profile, base, ports, device), lambda line: typer.echo(line, err=True))
 
 
 def _lab_of(names: Sequence[str]) -> Lab:
@@ -178,7 +190,7 @@ def _lab_of(names: Sequence[str]) -> Lab:
     return lab
 
 
-def _layout(profile: str | None, base: str | None, ports: list[str] | None) -> Layout:
+def _layout(profile: str | None, base: str | None, ports: list[str] | None, device: bool) -> Layout:
     from dataclasses import replace
 
     from kalinka_jms.lab import layout as layouts
@@ -191,7 +203,7 @@ def _layout(profile: str | None, base: str | None, ports: list[str] | None) -> L
         found = replace(found, base_address=layouts.parse_address(base))
     if ports:
         found = replace(found, ports=layouts.parse_ports(ports))
-    return found
+    return replace(found, delivery_device=True) if device else found
 
 
 @contextmanager

@@ -229,8 +229,10 @@ class DownRoute(_Table):
     """The MQTT topic on which the device gets it. It may use `{device}`, `{source}` and `{group}`."""
     qos: Annotated[int, Field(strict=True, ge=0, le=2)] = Field(default=1, description="0, 1 or 2")
     """The QoS at most; a record's header `mqtt.qos` and the subscription may lower it."""
-    delivery: Literal["broker"] = Field(default="broker", description='"broker" (nothing else is supported yet)')
-    """What `delivered` rests on."""
+    delivery: Literal["broker", "device"] = Field(default="broker", description='"broker" or "device"')
+    """What `delivered` rests on. `broker`: the owning broker took it and had a subscriber for it. `device`: the device
+    acknowledged it (a persistent session with QoS 1 or 2), or it was written to the device's own connection (a clean
+    one); that needs brokers that tell so (`kalinka broker-config --delivery-device`), and costs throughput."""
     envelope: Envelope = Field(default="plain", description='"plain" or "reference"')
     """How the source comes along, as in the up route that writes the topic."""
     ack_timeout: Seconds | None = Field(default=None, description="seconds, more than 0; without it that of [sub]")

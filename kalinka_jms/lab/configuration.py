@@ -41,23 +41,23 @@ key = "{{source}}"
 from = "{{group}}.mqtt.mqtt"
 to = "mqtt/{{source}}/mqtt/{{device}}/sub"
 qos = 1
-delivery = "broker"
+delivery = "{delivery}"
 
 [[routes.down]]                                # a record of the back end, to the device
 from = "{{group}}.sparkcluster.mqtt"
 to = "sparkcluster/mqtt/{{device}}/sub"
 qos = 1
-delivery = "broker"
+delivery = "{delivery}"
 """
 
 
-def toml(layout: Layout) -> str:
-    """The TOML document; complete for all services."""
+def toml(layout: Layout, delivery: str = "broker") -> str:
+    """The TOML document; complete for all services. `delivery` is that of its down routes."""
     brokers = "\n".join(
         _BROKER.format(
             name=node.node, host=node.address, port=node.ports["stomp"], mqtt=node.ports["mqtt"], group=GROUP
         )
         for node in layout.of("activemq")
     )
-    rest = _REST.format(kafka=layout.bootstrap, zookeeper=layout.zookeeper, group=GROUP)
+    rest = _REST.format(kafka=layout.bootstrap, zookeeper=layout.zookeeper, group=GROUP, delivery=delivery)
     return f"{brokers}\n{rest}"

@@ -59,9 +59,10 @@ class Lab:
         """The file with the configuration for this lab, written by `up`."""
         return self.layout.state / directory.CONFIG
 
-    def config(self) -> str:
-        """The configuration for this lab, as TOML."""
-        return configuration.toml(self.layout)
+    def config(self, delivery: str = "broker") -> str:
+        """The configuration for this lab, as TOML. `delivery` is that of its down routes: "device" needs a layout with
+        `delivery_device`. The file at `config_path` always says "broker"."""
+        return configuration.toml(self.layout, delivery)
 
     def up(self) -> None:
         """Start what does not run, continue what is paused; returns when all answer and the topics are there."""

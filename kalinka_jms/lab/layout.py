@@ -56,6 +56,8 @@ class Layout:
     profile: Profile = "small"
     base_address: str = BASE_ADDRESS
     ports: Ports = field(default_factory=Ports)
+    delivery_device: bool = False
+    """Whether the brokers tell what routes with delivery = "device" need; it costs throughput."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -111,7 +113,12 @@ class Layout:
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs, without the directory that holds it."""
-        return {"profile": self.profile, "base_address": self.base_address, "ports": asdict(self.ports)}
+        return {
+            "profile": self.profile,
+            "base_address": self.base_address,
+            "ports": asdict(self.ports),
+            "delivery_device": self.delivery_device,
+        }
 
     def _hosts(self, kind: Kind) -> str:
         return ",".join(f"{one.address}:{one.port}" for one in self.of(kind))
@@ -130,7 +137,8 @@ class Layout:
 
 def from_json(state: Path, saved: dict[str, Any]) -> Layout:
     """The layout that `to_json` wrote."""
-    return Layout(state, saved["profile"], saved["base_address"], Ports(**saved["ports"]))
+    ports, device = Ports(**saved["ports"]), saved.get("delivery_device", False)
+    return Layout(state, saved["profile"], saved["base_address"], ports, device)
 
 
 def parse_profile(text: str) -> Profile:

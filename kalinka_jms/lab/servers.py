@@ -69,7 +69,9 @@ def prepare(layout: Layout, service: Service, runtime: Runtime) -> list[str]:
 def _activemq(layout: Layout, service: Service, _: Runtime) -> tuple[str, list[str]]:
     directory = layout.directory(service)
     configuration = directory / "activemq.xml"
-    configuration.write_text(broker_xml(service.node, service.address, str(directory / "data"), layout.ports))
+    configuration.write_text(
+        broker_xml(service.node, service.address, str(directory / "data"), layout.ports, layout.delivery_device)
+    )
     return "-Xmx512m", [
         f"-Dactivemq.home={directory}",
         f"-Dactivemq.base={directory}",

@@ -15,9 +15,11 @@ from kalinka_jms.config.settings import Sub
 from kalinka_jms.errors import LinkLost
 from kalinka_jms.registry import UNKNOWN, Directory
 from kalinka_jms.registry.entry import Entry
+from kalinka_jms.sub.custody import Custody
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
+from kalinka_jms.sub.parcels import Parcel
 from kalinka_jms.sub.port import Port, Segment
-from kalinka_jms.sub.sends import CanaryReport, Echo, Evidence
+from kalinka_jms.sub.sends import CanaryReport, Echo, Evidence, Report
 from kalinka_jms.sub.share import Item, Share, State, Stream
 
 log = logging.getLogger("kalinka.sub")
@@ -61,6 +63,7 @@ class Dispatcher:
         self._owners = owners
         self._outcomes = outcomes
         self._ports = {name: Port(name, outlet, now) for name, outlet in ports.items()}
+        self._custody = Custody(owners, patience, outcomes, self.send)
         self._hidden: defaultdict[str, set[int]] = defaultdict(set)  # broker → routes where it reports no absence
         self._waiting: defaultdict[str, set[Stream]] = defaultdict(set)  # device → streams
 
@@ -86,6 +89,7 @@ class Dispatcher:
 
     def owner_changed(self, device: str, now: float) -> None:
         """The registry says something new about a device."""
+        self._custody.changed(self._ports.values(), device, now)
         for stream in tuple(self._waiting.get(device, ())):
             stream.tried.clear()
             self.send(stream, now)
@@ -105,6 +109,7 @@ class Dispatcher:
                 self._leave(stream)
                 self._outcomes.park(stream, now, retry=True)
         for port in self._ports.values():
+            self._custody.expire(port, now)
             oldest = port.oldest
             if oldest is not None and oldest < now - self._settings.echo_timeout:
                 self._distrust(port, "an echo did not come back in time", now)
@@ -114,21 +119,35 @@ class Dispatcher:
         for stream in [stream for streams in self._waiting.values() for stream in streams if stream.share in shares]:
             self._leave(stream)
             self._outcomes.park(stream, now, retry=True)
+        for port in self._ports.values():
+            self._custody.hasten(port, shares, now)
 
     def close(self, share: Share) -> None:
         """Forget the streams of a share that ended."""
         for stream in share.streams.values():
             if stream.state is not State.FLYING:
                 self._leave(stream)
+        for port in self._ports.values():
+            self._custody.close(port, share)
 
     def flying(self, shares: Sequence[Share]) -> bool:
-        """Whether something of these shares waits for its echo."""
+        """Whether something of these shares waits for its echo or its device."""
         return any(stream.share in shares for port in self._ports.values() for stream in port.flying())
 
     @property
     def in_flight(self) -> int:
-        """Transactions that wait for their echo."""
-        return sum(port.in_flight for port in self._ports.values())
+        """Transactions that wait for their echo, and sends that wait for their device."""
+        return sum(port.in_flight + port.parcels.sends for port in self._ports.values())
+
+    @property
+    def left_behind(self) -> int:
+        """Sends given up so far of which a persistent session may still hand a copy to its device."""
+        return self._custody.left_behind
+
+    @property
+    def late_copies(self) -> dict[str, int]:
+        """Broker → those of them that were acknowledged there afterwards, as far as that can be seen."""
+        return {name: port.parcels.late for name, port in self._ports.items() if port.parcels.late}
 
     @property
     def links(self) -> dict[str, bool]:
@@ -156,7 +175,7 @@ class Dispatcher:
         """Write transactions while there is something ready and room in flight."""
         for port in self._ports.values():
             while port.up and port.in_flight < self._settings.transactions_in_flight:
-                if not port.depart(self._settings, self._canaries, now):
+                if not port.depart(self._settings, self._canaries, self._custody, now):
                     break
 
     # --- inside
@@ -195,23 +214,33 @@ class Dispatcher:
         stream.state = State.IDLE  # a port it was ready for passes over it
 
     def _evidence(self, port: Port, evidence: Sequence[Evidence], now: float) -> None:
+        spoken_of: dict[Parcel, None] = {}
         try:
             for proof in evidence:
                 if isinstance(proof, Echo):
-                    self._proven(port, proof.transaction, now)
+                    self._proven(port, proof, now)
                 elif isinstance(proof, CanaryReport):
                     port.report_canary(proof.transaction, proof.place)
-                else:
+                elif isinstance(proof, Report):
                     port.report(proof.transaction, proof.index)
+                elif (parcel := port.parcels.note(proof)) is not None:
+                    spoken_of[parcel] = None
         except LinkLost as error:
             self._distrust(port, f"evidence out of order: {error}", now)
+        for parcel in spoken_of:
+            self._custody.look(port, parcel, now)
 
-    def _proven(self, port: Port, number: int, now: float) -> None:
-        segments, places, silent = port.land(number)
-        self._watch_canaries(port.name, places, silent)
-        for segment in segments:
+    def _proven(self, port: Port, echo: Echo, now: float) -> None:
+        landing = port.land(echo.transaction, echo.message)
+        self._watch_canaries(port.name, landing.places, landing.silent)
+        for segment in landing.segments:
+            silent = landing.silent
             hidden = self._presumed_absent(port.name, segment, silent) if silent else frozenset[int]()
             self._settle(port.name, segment, segment.absent | hidden, now)
+        for parcel in landing.parcels:
+            self._custody.landed(port, parcel, now)
+        for parcel in landing.doubted:
+            self._custody.answered(port, parcel, now)
 
     def _settle(self, broker: str, segment: Segment, absent: frozenset[int], now: float) -> None:
         stream = segment.stream
@@ -233,7 +262,9 @@ class Dispatcher:
 
     def _lost(self, port: Port, now: float) -> None:
         self._hidden.pop(port.name, None)
-        for stream in port.fall(now):
+        held = [parcel.stream for parcel in port.parcels]
+        self._custody.salvage(port, now)
+        for stream in dict.fromkeys((*held, *port.fall(now))):
             self.send(stream, now)
 
     def _watch_canaries(self, broker: str, places: set[int], silent: set[int]) -> None:

@@ -23,6 +23,7 @@ class _Way:
     """That of the destination's pattern among `presence_topics`."""
     name: str
     """The stream's: `<Kafka topic>,<source>`, without the source where the destination does not have it."""
+    by_device: bool
 
 
 class Items:
@@ -61,14 +62,15 @@ class Items:
         way = self._way(command.topic, command.device, source)
         send = Send(self._prefix(way.destination, command.qos), command.value)
         size = len(command.value) + len(send.prefix)
-        return Item(command, message, way.name, way.destination, send, way.place, size)
+        return Item(command, message, way.name, way.destination, send, way.place, size, by_device=way.by_device)
 
     def _made_way(self, topic: str, device: str, source: str) -> _Way:
         link = self._downlinks.link(topic, device, source)
         patterns = self._downlinks.presence_topics
         place = next(number for number, pattern in enumerate(patterns) if matches(pattern, link.destination))
         # a source that is not in the destination was not looked at, and may hold anything
-        return _Way(link.destination, place, f"{topic},{source}" if "{source}" in link.route.to else f"{topic},")
+        name = f"{topic},{source}" if "{source}" in link.route.to else f"{topic},"
+        return _Way(link.destination, place, name, link.route.delivery == "device")
 
 
 def _command(message: Any, topic: str, key: bytes | None, route: DownRoute) -> Command:

@@ -67,6 +67,14 @@ class Lane(Generic[T]):
             self._since = now if self._items else None
         return delivered, returned
 
+    def advance(self, count: int, now: float) -> list[T]:
+        """The first `count` in flight are delivered and leave; the others stay in flight."""
+        delivered = [self._items.popleft() for _ in range(min(count, self._flying))]
+        self._flying -= len(delivered)
+        if delivered:
+            self._since = now if self._items else None
+        return delivered
+
     def give_back(self) -> int:
         """The link is lost: what was in flight waits at the head again, order kept. Returns how many that are."""
         count, self._flying = self._flying, 0

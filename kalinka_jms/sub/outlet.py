@@ -15,7 +15,7 @@ from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkError, LinkLost
 from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.stomp.link import Link
-from kalinka_jms.sub.sends import ECHO_TOPIC, Evidence, evidence
+from kalinka_jms.sub.sends import ECHO_TOPIC, WORDS, Evidence, Reader
 from kalinka_jms.sub.worker import Failed, worker
 
 log = logging.getLogger("kalinka.sub")
@@ -60,10 +60,18 @@ Event = LinkUp | LinkDown | Proofs
 class Outlet:
     """Keeps a link to one broker and posts what happens there as events."""
 
-    def __init__(self, broker: Broker, topics: tuple[str, ...], post: Callable[[Event | Failed], None]) -> None:
-        """`topics` are the JMS wildcards of what devices listen to; `post` is called from this outlet's threads."""
+    def __init__(
+        self,
+        broker: Broker,
+        topics: tuple[str, ...],
+        post: Callable[[Event | Failed], None],
+        words: tuple[str, ...] = (),
+    ) -> None:
+        """`topics` are the JMS wildcards of what devices listen to, `words` those of them where what the broker says
+        of single messages is wanted; `post` is called from this outlet's threads."""
         self.broker = broker
         self._topics = topics
+        self._words = words
         self._post = post
         self._stop = threading.Event()
         self._line: _Line | None = None
@@ -107,7 +115,9 @@ class Outlet:
     def _connect(self) -> _Line:
         line = _Line(self.broker, self._post)
         line.link.connect()
-        parts = [*(NO_CONSUMER + topic for topic in self._topics), ECHO_TOPIC + line.link.identity]
+        line.reader = Reader(line.link.identity, line.link.session)
+        words = (f"/topic/ActiveMQ.Advisory.{word}.Topic.{topic}" for word in WORDS for topic in self._words)
+        parts = [*(NO_CONSUMER + topic for topic in self._topics), *words, ECHO_TOPIC + line.link.identity]
         # one composite: two subscriptions have no common order; no selector: they lose advisories in silence (tried)
         line.link.subscribe(",".join(parts), "1", headers={"transformation": "jms-advisory-json"})
         return line
@@ -138,6 +148,8 @@ class _Line:
         """Why it is lost."""
         self.by_broker = False
         self.link = Link(broker, self._sink)
+        self.reader = Reader(self.link.identity, "")
+        """Made anew when the broker has said what it calls the connection."""
         self._post = post
 
     def end(self, lost: LinkLost) -> None:
@@ -150,5 +162,5 @@ class _Line:
             # who writes tells of the end, as of the beginning: told by two threads, the end could come first
             self.end(batch)
             self.writes.put(None)
-        elif proofs := evidence(self.link.identity, batch):
+        elif proofs := self.reader.evidence(batch):
             self._post(Proofs(self.link.broker.name, self.link.identity, proofs))

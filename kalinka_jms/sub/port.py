@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
 
 from kalinka_jms.config.settings import Sub
 from kalinka_jms.errors import LinkLost
 from kalinka_jms.sub.barrier import Barrier
 from kalinka_jms.sub.outlet import Outlet
+from kalinka_jms.sub.parcels import Parcel, Parcels
+from kalinka_jms.sub.receipts import Listeners, Receipts
 from kalinka_jms.sub.sends import encode
 from kalinka_jms.sub.share import Item, State, Stream
 
 TRANSACTION_BYTES = 1024 * 1024
 """Bytes of payload after which a transaction takes no further record."""
+
+UNCONFIRMED = 5000
+"""Sends on one connection that may wait for their devices, about: of each the broker says two things or more on the
+subscription that brings the echo, and what exceeds that subscription's prefetch (32,767) may be lost where the broker
+has a limit for what is pending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,33 @@ class _Flight:
     """The routes that it has sends of."""
     silent: set[int]
     """Those of them whose canary the broker has not reported so far."""
+    echo: int
+    """The number that its echo has among the connection's messages."""
+    doubted: list[Parcel]
+    """What its echo decides about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """A transaction that went through: what came of it, and what its devices are to confirm."""
+
+    segments: list[Segment]
+    parcels: list[Parcel]
+    doubted: list[Parcel]
+    """Parcels of earlier transactions that were doubted before this one was written: all that the broker said of them
+    until then has come."""
+    places: set[int]
+    """The routes that it has sends of."""
+    silent: set[int]
+    """Those where absence was not seen."""
+
+
+class Rules(Protocol):
+    """What a port asks about streams that wait for their devices."""
+
+    def allowance(self, broker: str, stream: Stream) -> int: ...
+
+    def listeners(self, broker: str, device: str, destination: str) -> Listeners: ...
 
 
 class Port:
@@ -48,7 +84,13 @@ class Port:
         self._identity = ""
         self._barrier: Barrier[Item] = Barrier()
         self._flights: dict[int, _Flight] = {}
-        self._ready: deque[Stream] = deque()
+        self._messages = 0  # sent on this connection
+        self._tickets = count()
+        self._ready: deque[tuple[int, Stream]] = deque()
+        self._ready_for_device: deque[tuple[int, Stream]] = deque()
+        self._doubted: list[Parcel] = []
+        self.parcels = Parcels()
+        """What waits for its device."""
 
     @property
     def up(self) -> bool:
@@ -67,11 +109,13 @@ class Port:
     @property
     def ready(self) -> list[Stream]:
         """Streams that wait for a place in a transaction."""
-        return [stream for stream in self._ready if self._waits(stream)]
+        return [stream for _, stream in (*self._ready, *self._ready_for_device) if self._waits(stream)]
 
     def flying(self) -> Iterator[Stream]:
         """Streams that have items in flight."""
-        return (stream for flight in self._flights.values() for stream, _, _ in flight.segments)
+        for flight in self._flights.values():
+            yield from (stream for stream, _, _ in flight.segments)
+        yield from (parcel.stream for parcel in self.parcels if parcel.landed)
 
     def speaks(self, identity: str) -> bool:
         """Whether that is the present connection."""
@@ -79,20 +123,23 @@ class Port:
 
     def rise(self, identity: str) -> None:
         """A new connection stands; `fall` came before."""
-        self._identity, self._barrier = identity, Barrier()
+        self._identity, self._barrier, self._messages = identity, Barrier(), 0
+        self.parcels.clear()
 
     def fall(self, now: float) -> list[Stream]:
         """The connection is gone: nothing in flight is proven any more, and it stands at the head of its stream again.
 
         Returns the streams that were in flight or ready here.
         """
-        streams = [*self.flying(), *self.ready]
+        streams = list(dict.fromkeys((*self.flying(), *self.ready)))
         for stream in streams:
             stream.lane.give_back()
             stream.state = State.IDLE
         self._identity, self.down_since = "", now
         self._flights.clear()
         self._ready.clear()
+        self._ready_for_device.clear()
+        self._doubted.clear()
         self._barrier.abandon()
         return streams
 
@@ -103,19 +150,29 @@ class Port:
     def queue(self, stream: Stream) -> None:
         """The stream is ready."""
         stream.state, stream.port = State.READY, self.name
-        self._ready.append(stream)
+        head = stream.lane.head
+        ready = self._ready_for_device if head is not None and head.by_device else self._ready
+        ready.append((next(self._tickets), stream))
 
-    def depart(self, settings: Sub, canaries: Sequence[bytes], now: float) -> bool:
+    def depart(self, settings: Sub, canaries: Sequence[bytes], rules: Rules, now: float) -> bool:
         """Write one transaction of what is ready; False where that is nothing."""
-        items, segments = self._collect(settings.transaction)
-        if not items:
+        items, segments = self._collect(settings.transaction, rules)
+        if not items and not self._doubted:
             return False
         places = {item.route for item in items}
         number = self._barrier.open(items, now)
-        self._flights[number] = _Flight(segments, places, set(places))
         own = [(place, canaries[place]) for place in sorted(places)]
+        self._entrust(items, segments, rules, now)
+        self._messages += len(items) + len(own) + 1
+        self._flights[number] = _Flight(segments, places, set(places), self._messages, self._doubted)
+        self._doubted = []
         self._outlet.write(self._identity, encode(self._identity, number, [item.send for item in items], own))
         return True
+
+    def doubt(self, parcel: Parcel) -> None:
+        """Its device seems to be gone: have an echo come back, for what the broker said of it may be on the way."""
+        parcel.doubted = True
+        self._doubted.append(parcel)
 
     def report(self, number: int, index: int) -> None:
         """Nobody received that send. Raises LinkLost where there is none such."""
@@ -127,39 +184,67 @@ class Port:
             raise LinkLost(f"report for a canary of batch {number}, which does not wait for an echo")
         self._flights[number].silent.discard(place)
 
-    def land(self, number: int) -> tuple[list[Segment], set[int], set[int]]:
-        """The transaction went through: what came of it, its routes, and those where absence was not seen.
+    def land(self, number: int, message: int) -> Landing:
+        """The transaction went through; its echo was that message of the connection.
 
-        Raises LinkLost unless it is the oldest in flight.
+        Raises LinkLost unless it is the oldest in flight, or where the broker numbers messages in another way.
         """
         proof = self._barrier.echo(number)
         flight = self._flights.pop(number)
-        segments = [
-            Segment(
-                stream,
-                proof.items[start : start + count],
-                frozenset(index - start for index in proof.undelivered if start <= index < start + count),
-            )
-            for stream, start, count in flight.segments
-        ]
-        return segments, flight.places, flight.silent
+        landing = Landing([], [], flight.doubted, flight.places, flight.silent)
+        for stream, start, size in flight.segments:
+            absent = frozenset(index - start for index in proof.undelivered if start <= index < start + size)
+            parcel = self.parcels.at(stream)
+            if parcel is None:
+                landing.segments.append(Segment(stream, proof.items[start : start + size], absent))
+            else:
+                self._confirm_numbers(flight, message)
+                for index in absent:
+                    parcel.receipts.fail(index)
+                landing.parcels.append(parcel)
+        return landing
+
+    def _confirm_numbers(self, flight: _Flight, message: int) -> None:
+        if message != flight.echo:
+            raise LinkLost(f"the broker calls message {flight.echo} of this link {message}: no word about it is proof")
+
+    def _entrust(self, items: list[Item], segments: list[tuple[Stream, int, int]], rules: Rules, now: float) -> None:
+        """Note which of the sends that go out now are final by their devices' evidence only."""
+        for stream, start, size in segments:
+            item = items[start]
+            if item.by_device:
+                listeners = rules.listeners(self.name, stream.device, item.destination)
+                first = self._messages + 1 + start
+                self.parcels.add(Parcel(stream, item.destination, first, Receipts(size, listeners), now))
 
     def _waits(self, stream: Stream) -> bool:
         """Whether it waits here still: it may have been parked, or be ready elsewhere."""
         return stream.state is State.READY and stream.port == self.name
 
-    def _collect(self, limit: int) -> tuple[list[Item], list[tuple[Stream, int, int]]]:
+    def _next(self) -> Stream | None:
+        """Take the stream that has been ready longest, of those there is room for."""
+        ready = self._ready
+        waiting = self._ready_for_device if self.parcels.sends < UNCONFIRMED else ()
+        if waiting and (not ready or waiting[0][0] < ready[0][0]):
+            ready = self._ready_for_device
+        return ready.popleft()[1] if ready else None
+
+    def _collect(self, limit: int, rules: Rules) -> tuple[list[Item], list[tuple[Stream, int, int]]]:
         items: list[Item] = []
         segments: list[tuple[Stream, int, int]] = []
         room = TRANSACTION_BYTES
-        while self._ready and len(items) < limit and (room > 0 or not items):
-            stream = self._ready.popleft()
+        while len(items) < limit and (room > 0 or not items):
+            stream = self._next()
+            if stream is None:
+                break
             if not self._waits(stream):
                 continue
             stream.state = State.IDLE
             if stream.share.closing or not stream.share.open:
                 continue
-            taken = stream.lane.take(limit - len(items), max(room, 0), _size)
+            head = stream.lane.head
+            most = rules.allowance(self.name, stream) if head is not None and head.by_device else limit
+            taken = stream.lane.take(min(limit - len(items), most), max(room, 0), _size)
             if taken:
                 stream.state = State.FLYING
                 segments.append((stream, len(items), len(taken)))

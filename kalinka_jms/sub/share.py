@@ -54,6 +54,8 @@ class Item:
     size: int
     parked: int | None = None
     """The offset where it is parked, for a record that is replayed."""
+    by_device: bool = False
+    """Whether it is delivered only when the device's own evidence says so, and not when the broker has it."""
 
     @property
     def mark(self) -> Mark:

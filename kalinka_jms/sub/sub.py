@@ -87,7 +87,8 @@ class Sub:
         settings, post = self._settings, self._mailbox.put
         downlinks = Downlinks(settings.routes.down, settings.served)
         brokers = [broker for broker in settings.brokers if broker.group in settings.served]
-        self._outlets = {broker.name: Outlet(broker, downlinks.presence_topics, post) for broker in brokers}
+        presence, words = downlinks.presence_topics, downlinks.device_topics
+        self._outlets = {broker.name: Outlet(broker, presence, post, words) for broker in brokers}
         self._owners = Owners(client, settings.zookeeper.root, lambda *change: post(OwnerChanged(*change)))
         self._consumer: Consumer = consumer(settings, settings.sub.consumer_group, on_commit=self._committed)
         self._commits = Commits(settings, post)

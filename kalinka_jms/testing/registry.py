@@ -27,11 +27,14 @@ class FakeRegistry:
         self._readers.append(FakeOwners(self, on_change, knows))
         return self._readers[-1]
 
-    def listen(self, device: str, broker: str, *filters: str) -> None:
+    def listen(self, device: str, broker: str, *filters: str, clean: bool = True) -> None:
         """The device comes to the broker and listens there, to these MQTT filters or to those of the default routes."""
         names = filters or (f"mqtt/+/mqtt/{device}/sub", f"sparkcluster/mqtt/{device}/sub")
         connection = f"ID:{broker}-4:{next(self._numbers)}"
-        listening = [Filter(to_jms(name), f"{connection}:-1:{number}") for number, name in enumerate(names, 1)]
+        listening = [
+            Filter(to_jms(name), f"{connection}:-1:{number}", None if clean else f"AT_LEAST_ONCE:{name}")
+            for number, name in enumerate(names, 1)
+        ]
         self.apply(device, broker, Part(broker, tuple(listening)), live=True)
 
     def leave(self, device: str, broker: str) -> None:

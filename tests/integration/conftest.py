@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The lab, up and empty at first, for tests that break nothing: `lab.config_path`, `lab.layout.bootstrap`, …"""
-    layout = Layout(default_state().parent / f"test-lab-{ADDRESS}", "small", ADDRESS)
+    layout = Layout(default_state().parent / f"test-lab-{ADDRESS}", "small", ADDRESS, delivery_device=True)
     _require(layout)
     with _alone(layout.state):
         lab = Lab(layout)

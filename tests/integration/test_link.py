@@ -15,7 +15,7 @@ from kalinka_jms.errors import LinkLost
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.stomp.frames import Frame, encode
 from kalinka_jms.stomp.link import Link
-from kalinka_jms.sub.sends import ECHO_TOPIC, Echo, Evidence, Report, Send, evidence, send_prefix
+from kalinka_jms.sub.sends import ECHO_TOPIC, Echo, Evidence, Reader, Report, Send, send_prefix
 from kalinka_jms.sub.sends import encode as transaction
 
 pytestmark = pytest.mark.lab
@@ -70,7 +70,7 @@ class Inbox:
         self.wait(lambda: Echo(0) in self.evidence())
 
     def evidence(self) -> list[Evidence]:
-        return evidence(self.link.identity, self.frames)
+        return Reader(self.link.identity, self.link.session).evidence(self.frames)
 
 
 def fill(lab: Lab, queue: str, number: int) -> None:

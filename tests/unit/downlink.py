@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from confluent_kafka import Message
@@ -13,7 +14,7 @@ from kalinka_jms.names import CANARY
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.backlog import Indexed, Loaded
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Proofs
-from kalinka_jms.sub.sends import CanaryReport, Echo, Evidence, Report
+from kalinka_jms.sub.sends import CanaryReport, Echo, Evidence, Report, Word
 from kalinka_jms.sub.share import Share
 from kalinka_jms.sub.streams import Streams
 from kalinka_jms.testing.registry import FakeRegistry
@@ -65,12 +66,14 @@ class Transaction:
     """Destination and payload."""
     places: list[int]
     """The canaries in it."""
+    first: int = 1
+    """The number of its first send among the connection's messages."""
 
     def evidence(self, absent: Iterable[int] = (), hidden: Iterable[int] = ()) -> list[Evidence]:
         """What the broker says when nobody received these sends, and somebody the canaries of these places."""
         reports: list[Evidence] = [Report(self.number, index) for index in absent]
         canaries = [CanaryReport(self.number, place) for place in self.places if place not in hidden]
-        return [*reports, *canaries, Echo(self.number)]
+        return [*reports, *canaries, Echo(self.number, self.first + len(self.sends) + len(self.places))]
 
 
 class FakeOutlet:
@@ -79,6 +82,7 @@ class FakeOutlet:
     def __init__(self, name: str) -> None:
         self.name = name
         self.written: list[Transaction] = []
+        self._messages: Counter[str] = Counter()
         self.dropped: list[str] = []
         """Identities that were dropped."""
         self.reasons: list[str] = []
@@ -101,7 +105,8 @@ class FakeOutlet:
                 assert int(index) == len(sends)
                 sends.append((destination, frame.body))
         (only,) = numbers
-        self.written.append(Transaction(identity, only, sends, places))
+        self.written.append(Transaction(identity, only, sends, places, self._messages[identity] + 1))
+        self._messages[identity] += len(sends) + len(places) + 1
 
     def drop(self, identity: str | None, reason: str) -> None:
         if identity:
@@ -157,9 +162,9 @@ class Bench:
         self.streams.event(LinkDown(broker, name, "test"), self.shares, self.now)
         self.settle()
 
-    def listens(self, device: str, broker: str, *filters: str) -> None:
+    def listens(self, device: str, broker: str, *filters: str, clean: bool = True) -> None:
         """The registry says that a device listens at a broker, last of all."""
-        self.registry.listen(device, broker, *filters)
+        self.registry.listen(device, broker, *filters, clean=clean)
         self.tell()
 
     def left(self, device: str, broker: str) -> None:
@@ -185,6 +190,18 @@ class Bench:
         self.streams.event(proofs, self.shares, self.now)
         self.settle()
         return transaction
+
+    def say(self, transaction: Transaction, *words: Word, broker: str = "b1") -> None:
+        """A broker says something of messages; their numbers count from the transaction's first, 0."""
+        said: list[Evidence] = [replace(word, message=transaction.first + word.message) for word in words]
+        self.streams.event(Proofs(broker, transaction.identity, said), self.shares, self.now)
+        self.settle()
+
+    def consumers(self, device: str, broker: str = "b1") -> list[str]:
+        """The ids of a device's consumers there, as the registry has them."""
+        entry = self.registry.entries.get(device)
+        part = entry.part(broker) if entry else None
+        return [filter.consumer for filter in part.filters] if part else []
 
     def wait(self, seconds: float) -> None:
         """Time goes by."""

@@ -196,7 +196,7 @@ ROUTES = [
     ("down", "from", "kalinka.dead", "should be another topic: Kalinka keeps kalinka.dead for itself"),
     ("down", "to", "a/{source}", "should have {device} as one of its levels"),
     ("down", "to", "a/{device}/{b}", "has {b}; known here are {device}, {group}, {source}"),
-    ("down", "delivery", "device", 'should be "broker" (nothing else is supported yet)'),
+    ("down", "delivery", "puback", 'should be "broker" or "device"'),
 ]
 
 

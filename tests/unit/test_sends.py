@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalinka_jms.stomp.frames import Frame
-from kalinka_jms.sub.sends import CanaryReport, Echo, Report, Send, encode, evidence, send_prefix
+from kalinka_jms.sub.sends import CanaryReport, Echo, Reader, Report, Send, encode, send_prefix
 from kalinka_jms.testing.wire import cut
 
 destinations = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
@@ -36,12 +36,15 @@ def test_what_comes_back_says_which_send_it_was(
 ) -> None:
     _, *middle, echo, _ = frames(number, wanted, tuple(sorted(places)))
     reports = [Report(number, index) for index in range(len(wanted))]
-    assert evidence("me", middle) == [*reports, *(CanaryReport(number, place) for place in sorted(places))]
-    assert evidence("me", [echo]) == [Echo(number)]
+    assert Reader("me", "ID:1").evidence(middle) == [
+        *reports,
+        *(CanaryReport(number, place) for place in sorted(places)),
+    ]
+    assert Reader("me", "ID:1").evidence([echo]) == [Echo(number)]
     assert echo.header("destination") == "/topic/kalinka.echo.me"
 
 
 def test_what_another_connection_sent_is_passed_over() -> None:
     (_, mine, echo, _) = frames(1, [("mqtt.s.mqtt.d.sub", 1, b"")])
     others = [frame.wire().replace(b"kn:me.", name) for frame in (mine, echo) for name in (b"kn:me2.", b"kn:m.", b"x:")]
-    assert evidence("me", [frame for data in others for frame in cut(data)]) == []
+    assert Reader("me", "ID:1").evidence([frame for data in others for frame in cut(data)]) == []
