@@ -64,6 +64,8 @@ class Uplink:
     group: str
     headers: tuple[tuple[str, bytes], ...]
     envelope: str
+    route: str = ""
+    """The `from` of its route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class Uplinks:
             group=group,
             headers=headers if source else headers[1:],
             envelope=route.envelope,
+            route=route.from_,
         )
 
     def _group(self, by: str, device: str, source: str, key: str) -> str:

@@ -7,17 +7,22 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Protocol
+
+from prometheus_client import CollectorRegistry
 
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError, Problem
 from kalinka_jms.health import Checked, Health
+from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.metrics.collector import Samples, own_process
+from kalinka_jms.metrics.process import samples
 from kalinka_jms.metrics.server import serving
 from kalinka_jms.pub.members import Members
 from kalinka_jms.pub.pub import Pub
-from kalinka_jms.registry import Client, connect
+from kalinka_jms.registry import Client, connect, figures
 from kalinka_jms.registry.watch import Watch
 from kalinka_jms.sub.sub import Sub
 from kalinka_jms.systemd import Systemd
@@ -41,6 +46,9 @@ class Service(Checked, Protocol):
     """One side of the bridge, running in threads of its own."""
 
     def start(self) -> None: ...
+
+    def samples(self) -> Iterable[Sample]:
+        """Its metrics, from any thread: what belongs together is of one moment."""
 
     def stop(self) -> None:
         """Finish what is in flight, acknowledge and commit it, leave. Returns when that is done."""
@@ -75,6 +83,9 @@ class PubService:
         self._pub.join()
         self._members.join()
 
+    def samples(self) -> Iterable[Sample]:
+        return self._pub.samples()
+
     def _preferred(self, broker: str) -> bool:
         return self._members.preferred(broker)
 
@@ -99,6 +110,9 @@ class SubService:
     @property
     def failed(self) -> bool:
         return self._sub.failure is not None
+
+    def samples(self) -> Iterable[Sample]:
+        return self._sub.samples()
 
     def stop(self) -> None:
         self._sub.stop()
@@ -126,7 +140,11 @@ class RegistryService:
 
     @property
     def turned(self) -> float | None:
-        return min((watch.turned for watch in self._watches if watch.turned is not None), default=None)
+        turns = [watch.turned for watch in self._watches]
+        return min((turn for turn in turns if turn is not None), default=None)
+
+    def samples(self) -> Iterable[Sample]:
+        return figures.samples(self._watches)
 
     @property
     def failed(self) -> bool:
@@ -159,12 +177,15 @@ def run(settings: Settings, names: Sequence[str], metrics: tuple[str, int] | Non
         ends.callback(log.info, "stopped")
         services: list[Service] = []
         health = Health(services)
+        collectors = CollectorRegistry()
         if metrics is not None:
-            host, port = ends.enter_context(serving(metrics, health, ()))
+            host, port = ends.enter_context(serving(metrics, health, collectors))
             log.info("metrics", extra={"address": f"{host}:{port}"})
         client = _connected(settings)
         ends.callback(client.stop)
         services += [_MAKERS[name](settings, client) for name in SERVICES if name in names]
+        own_process(collectors)
+        collectors.register(Samples(lambda: samples(health, client.connected), *(one.samples for one in services)))
         for service in services:
             service.start()
             ends.callback(service.stop)

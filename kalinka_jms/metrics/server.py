@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
 from kalinka_jms.errors import ConfigError, Problem
 from kalinka_jms.health import Health, Verdict
@@ -63,11 +63,11 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def serving(address: tuple[str, int], health: Health, collectors: Iterable[Collector]) -> Iterator[tuple[str, int]]:
-    """Serve until the end of the context; its value is the address that is taken. Raises ConfigError."""
-    registry = CollectorRegistry()
-    for collector in collectors:
-        registry.register(collector)
+def serving(address: tuple[str, int], health: Health, registry: CollectorRegistry) -> Iterator[tuple[str, int]]:
+    """Serve what the registry collects, until the end of the context; its value is the address that was taken.
+
+    Raises ConfigError where it cannot be.
+    """
     server = _bound(address, _app(registry, health))
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()

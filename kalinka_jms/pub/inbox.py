@@ -44,6 +44,11 @@ class Inbox:
             raise batch
         return batch
 
+    @property
+    def bytes(self) -> int:
+        """Bytes that count now."""
+        return self._bytes
+
     def release(self, size: int) -> None:
         """`size` bytes are done with."""
         with self._room:

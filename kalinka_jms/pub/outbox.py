@@ -16,6 +16,7 @@ from kalinka_jms.config import Settings
 from kalinka_jms.dead import dead_letter
 from kalinka_jms.errors import KafkaError, RecordError
 from kalinka_jms.kafka import OWN_FAULT, producer
+from kalinka_jms.pub.account import Account
 from kalinka_jms.pub.window import NACK, Pending, Window
 from kalinka_jms.records import KALINKA_ID, MQTT_TOPIC, Record, to_record
 from kalinka_jms.routes import Uplinks
@@ -50,11 +51,12 @@ class TopicMissing(ProducerFailed):
 class Outbox:
     """One producer, and how messages of one broker become its records. `batch_size`: bytes of its largest batch."""
 
-    def __init__(self, broker: str, settings: Settings, uplinks: Uplinks, batch_size: int) -> None:
+    def __init__(self, broker: str, settings: Settings, uplinks: Uplinks, account: Account, batch_size: int) -> None:
         """Raises ConfigError where librdkafka refuses its settings."""
         self._broker = broker
         self._dead = settings.dead
         self._uplinks = uplinks
+        self._account = account
         self._batch_size = batch_size
         self._kafka: Any = producer(settings, **{"batch.size": batch_size})
 
@@ -71,10 +73,13 @@ class Outbox:
     def carry(self, frames: list[Frame], windows: Mapping[bytes | None, Window]) -> list[Frame]:
         """Produce; return the messages that librdkafka's own queue has no room for now. Raises ProducerFailed."""
         name, uplink, produce = self._broker, self._uplinks.link_destination, self._kafka.produce
+        confirmed = self._account.confirmed
         for place, frame in enumerate(frames):
             pending = Pending(frame, windows[frame.raw("subscription")])
             try:
-                topic, key, value, headers = to_record(frame, uplink(frame), name)
+                link = uplink(frame)
+                pending.tally = confirmed[link.route]
+                topic, key, value, headers = to_record(frame, link, name)
                 produce(topic, value, key, on_delivery=pending, headers=headers)
             except BufferError:
                 return frames[place:]
@@ -140,6 +145,7 @@ class Outbox:
 
     def _bury(self, pending: Pending, reason: str) -> bool:
         """Send a message to the dead-letter topic, byte for byte; False when there is no room for that now."""
+        pending.tally = self._account.dead[self._route(pending)]
         topic, key, value, headers = self._dead_letter(pending, reason)
         try:
             self._kafka.produce(topic, value, key, on_delivery=pending, headers=headers)
@@ -153,6 +159,7 @@ class Outbox:
     def _give_back(self, pending: Pending, reason: str) -> bool:
         """Nothing in Kafka takes it: when its turn comes the broker moves it to its own dead-letter queue, and a letter
         without its payload says so. False when there is no room for that now."""
+        pending.tally = self._account.refused[self._route(pending)]
         reason = f"{self._dead} does not take its {len(pending.frame.body)} bytes: {reason}"
         topic, key, value, headers = self._dead_letter(pending, reason, f"{self._broker}/ActiveMQ.DLQ")
         try:
@@ -168,6 +175,13 @@ class Outbox:
     def _dead_letter(self, pending: Pending, reason: str, elsewhere: str = "") -> Record:
         queue = pending.window.queue
         return dead_letter(pending.frame, self._broker, queue, reason, self._dead, time.time(), elsewhere=elsewhere)
+
+    def _route(self, pending: Pending) -> str:
+        """The route that takes a message; empty where there is none."""
+        try:
+            return self._uplinks.link_destination(pending.frame).route
+        except RecordError:
+            return ""
 
     def _names(self, pending: Pending) -> dict[str, Any]:
         """The fields of a log record about one message."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.errors import ConfigError, KafkaError, LinkError
+from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.pub.account import Account
+from kalinka_jms.pub.figures import samples
 from kalinka_jms.pub.outbox import BatchRefused, ProducerFailed, TopicMissing
 from kalinka_jms.pub.session import Session
 from kalinka_jms.routes import Uplinks
@@ -45,6 +48,8 @@ class BrokerPub:
         """Set while subscribed at the broker."""
         self.failure: BaseException | None = None
         """What ended the thread, if it was not `stop`."""
+        self.account = Account()
+        """What came from the broker, and what became of it."""
         self._settings = settings
         self._preferred = preferred
         self._uplinks = Uplinks(settings.routes.up, settings.groups)  # of its own: caches are not shared
@@ -92,7 +97,7 @@ class BrokerPub:
 
     def _once(self) -> Exception | None:
         """One session from its begin to its end; returns what ended it, if it did not end in order."""
-        session = Session(self.broker, self._settings, self._uplinks, self._batch_size, self._needed)
+        session = Session(self.broker, self._settings, self._uplinks, self.account, self._batch_size, self._needed)
         self._session = session
         try:
             session.open()
@@ -128,6 +133,7 @@ class Pub:
     """The uplink of one instance: a `BrokerPub` for every broker."""
 
     def __init__(self, settings: Settings, preferred: Preferred = lambda _: True) -> None:
+        self._settings = settings
         self._brokers = [BrokerPub(broker, settings, preferred) for broker in settings.brokers]
 
     def start(self) -> None:
@@ -157,3 +163,9 @@ class Pub:
     def links(self) -> dict[str, bool]:
         """Broker → whether this instance is subscribed there."""
         return {broker.broker.name: broker.up.is_set() for broker in self._brokers}
+
+    def samples(self) -> Iterator[Sample]:
+        """The metrics, from any thread."""
+        return samples(
+            [(one.broker.name, one.up.is_set(), one.account.statement) for one in self._brokers], self._settings
+        )

@@ -15,9 +15,10 @@ from functools import partial
 
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.errors import LinkLost
+from kalinka_jms.pub.account import Account, Flight
 from kalinka_jms.pub.inbox import Inbox
 from kalinka_jms.pub.outbox import Outbox, ProducerFailed
-from kalinka_jms.pub.window import Window
+from kalinka_jms.pub.window import Window, accepted
 from kalinka_jms.routes import Uplinks
 from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.stomp.link import Link
@@ -41,6 +42,9 @@ STAY = 15.0
 """Seconds that an active session stays before it makes room for another instance: longer than ZooKeeper and `Members`
 take to notice that the other one is dead."""
 
+STATE = 0.25
+"""Seconds between two statements of the account."""
+
 SLOW = 1.0
 """Seconds without anything acknowledged after which Kafka counts as slow."""
 
@@ -48,18 +52,29 @@ SLOW = 1.0
 class Session:
     """From connect to the end; whatever ends it, nothing of it is used again.
 
-    `batch_size`: bytes of the largest batch of records. `needed`: a Kafka topic that must exist before it begins.
+    `account`: where messages are counted. `batch_size`: bytes of the largest batch of records. `needed`: a Kafka topic
+    that must exist before it begins.
     """
 
     def __init__(
-        self, broker: Broker, settings: Settings, uplinks: Uplinks, batch_size: int, needed: str | None = None
+        self,
+        broker: Broker,
+        settings: Settings,
+        uplinks: Uplinks,
+        account: Account,
+        batch_size: int,
+        needed: str | None = None,
     ) -> None:
+        self.received = 0
+        """Messages taken from the inbox."""
         self.acknowledged = 0
         """Messages that the broker was told of."""
+        self._account = account
+        self._stated = 0.0
         self._name = broker.name
         self._settings = settings
         self._needed = needed
-        self._make_outbox = partial(Outbox, broker.name, settings, uplinks, batch_size)
+        self._make_outbox = partial(Outbox, broker.name, settings, uplinks, account, batch_size)
         self._inbox = Inbox(settings.pub.max_bytes)
         self._link = Link(broker, self._inbox.put)
         self._inbox.attach(self._link)
@@ -106,9 +121,11 @@ class Session:
         self._link.drop("the session ended")
         if self._made is not None:
             self._made.close()
+        self._account.given_back += self.received - self.acknowledged
+        self._account.state(Flight())
 
     def _turn(self) -> None:
-        frames = self._left or self._inbox.get(BUSY if self._under_way else IDLE)
+        frames = self._left or self._taken(BUSY if self._under_way else IDLE)
         self._look_at_the_time()
         if frames and self._active_since is None:
             self._active_since = self._turned
@@ -118,16 +135,38 @@ class Session:
             self._outbox.poll(BUSY)
         if not frames or self._turned - self._settled >= BUSY:
             self._settle()
+            self._state()
+
+    def _taken(self, timeout: float) -> list[Frame]:
+        frames = self._inbox.get(timeout)
+        self.received += len(frames)
+        self._account.received += len(frames)
+        return frames
+
+    def _state(self) -> None:
+        """Say how the account stands, a few times a second."""
+        if self._turned - self._stated < STATE:
+            return
+        self._stated = self._turned
+        windows = self._windows.values()
+        firsts = [*(window.oldest for window in windows), *(accepted(frame) for frame in self._left[:1])]
+        flight = Flight(
+            messages=self._under_way + len(self._left),
+            bytes=self._inbox.bytes,
+            oldest=min((first for first in firsts if first is not None), default=None),
+            active=tuple(window.queue for window in windows if window.told or len(window)),
+        )
+        self._account.state(flight)
 
     def _settle(self) -> None:
         """Take Kafka's answers; tell the broker what they complete."""
         self._settled = self._turned
         self._outbox.poll(0)
-        told = b""
+        told, now = b"", time.time()
         for window in self._windows.values():
             if window.failures:
                 self._outbox.judge(window)
-            frames, count, size = window.settle()
+            frames, count, size = window.settle(now)
             if count:
                 told += frames
                 self.acknowledged += count
@@ -151,6 +190,7 @@ class Session:
             self._outbox.flush(0.1)
             self._look_at_the_time()
             self._settle()
+            self._state()
 
     @property
     def _outbox(self) -> Outbox:

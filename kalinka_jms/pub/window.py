@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from typing import Any
 
+from kalinka_jms.metrics.buckets import BOUNDS, Buckets
 from kalinka_jms.stomp.frames import Frame
 
 ACK, NACK = b"ACK", b"NACK"
+
+_NEVER = b"\n\n"
+"""What no head of a frame holds."""
 
 
 class Pending:
@@ -17,7 +22,10 @@ class Pending:
     bookkeeping costs.
     """
 
-    __slots__ = ("frame", "verdict", "window")
+    __slots__ = ("frame", "tally", "verdict", "window")
+
+    tally: Buckets
+    """Where its outcome is counted; set by who decides what becomes of it."""
 
     def __init__(self, frame: Frame, window: Window) -> None:
         self.frame = frame
@@ -39,6 +47,8 @@ class Window:
         self.queue = queue
         self.failures: list[tuple[Pending, Any, str]] = []
         """Messages whose record has failed, with Kafka's error and the topic, until somebody deals with them."""
+        self.told = 0
+        """Messages that the broker was told of."""
         self._order: deque[Pending] = deque()
         self.open = self._order.append
         """Add a message that goes to Kafka now."""
@@ -46,8 +56,13 @@ class Window:
     def __len__(self) -> int:
         return len(self._order)
 
-    def settle(self) -> tuple[bytes, int, int]:
-        """Take away the prefix that has a verdict.
+    @property
+    def oldest(self) -> int | None:
+        """When the broker accepted the first of them (milliseconds since the epoch); None where that is not known."""
+        return accepted(self._order[0].frame) if self._order else None
+
+    def settle(self, now: float) -> tuple[bytes, int, int]:
+        """Take away the prefix that has a verdict, and count it; `now` in seconds since the epoch.
 
         Returns the frames that tell the broker, and how many messages and bytes they stand for. One ACK covers all
         before it; a NACK touches its own message only, and comes when everything before it is acknowledged.
@@ -55,14 +70,30 @@ class Window:
         order = self._order
         told: list[Pending] = []
         count = size = 0
+        stamp, age, place = _NEVER, 0.0, 0
         while order and order[0].verdict:
             pending = order.popleft()
+            frame, tally = pending.frame, pending.tally
             count += 1
-            size += len(pending.frame.head) + len(pending.frame.body)
+            size += len(frame.head) + len(frame.body)
+            if stamp not in frame.head:  # under load many of the same millisecond follow each other
+                when = accepted(frame)
+                stamp = _NEVER if when is None else b"\ntimestamp:%d" % when
+                age = 0.0 if when is None else max(now - when / 1000, 0.0)
+                place = bisect_left(BOUNDS, age)
+            tally.counts[place] += 1
+            tally.total += age
             if told and told[-1].verdict == ACK == pending.verdict:
                 told.pop()
             told.append(pending)
+        self.told += count
         return b"".join([_frame(pending) for pending in told]), count, size
+
+
+def accepted(frame: Frame) -> int | None:
+    """When the broker accepted the message (milliseconds since the epoch); None where it does not say."""
+    raw = frame.raw("timestamp")
+    return int(raw) if raw is not None and raw.isdigit() and len(raw) < 18 else None
 
 
 def _frame(pending: Pending) -> bytes:

@@ -120,6 +120,11 @@ class Owners:
             gone = self._rest(device, known)
         self._drop(gone)
 
+    @property
+    def cached(self) -> int:
+        """Devices of which something is known, or was asked."""
+        return len(self._devices)
+
     def close(self) -> None:
         """End all watching."""
         self._mirror.close()

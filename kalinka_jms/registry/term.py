@@ -7,13 +7,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from kalinka_jms.errors import FrameError, LinkError, LinkLost, RegistryError
 from kalinka_jms.registry.advisories import Filter, parse
 from kalinka_jms.registry.post import Post
+from kalinka_jms.registry.pulse import TURN, Pulse
 from kalinka_jms.registry.roster import Change, Roster
-from kalinka_jms.registry.writer import Writer
+from kalinka_jms.registry.writer import Writer, seen
 from kalinka_jms.stomp.frames import Frame, encode
 from kalinka_jms.stomp.link import Link
 from kalinka_jms.sub.sends import ECHO_TOPIC
@@ -36,9 +36,6 @@ WINDOW = 200
 DRAIN = 10.0
 """Seconds that writes may take when the watcher leaves."""
 
-TURN = 5.0
-"""Seconds between two turns, at most: who watches over this process sees by them that it works."""
-
 WriterMaker = Callable[[Callable[[RegistryError], None]], Writer]
 """Makes the writer of this term, given what to call when nothing can be written any more."""
 
@@ -51,7 +48,7 @@ class Term:
 
     def __init__(self, post: Post, writer: WriterMaker, told: str = "") -> None:
         self._post = post
-        self._writer = writer(self.depose)
+        self.writer = writer(self.depose)
         self._inbox: queue.SimpleQueue[tuple[Link, list[Frame] | LinkLost] | RegistryError | None] = queue.SimpleQueue()
         self._room = threading.BoundedSemaphore(WINDOW)
         self._link: Link | None = None
@@ -67,13 +64,17 @@ class Term:
         self.roster = Roster(post.broker.name, post.presence)
         self.settled = False
         """Whether the link stands and the roster is known to be true."""
-        self.turned = time.monotonic()
-        """When `run` turned last."""
+        self.pulse = Pulse()
 
     @property
     def pending(self) -> int:
         """Devices whose change is not in the registry yet."""
-        return self._writer.pending
+        return self.writer.pending
+
+    @property
+    def linked(self) -> bool:
+        """Whether there is a link to the broker."""
+        return self._link is not None
 
     def depose(self, error: RegistryError) -> None:
         """End the term, from any thread; `run` raises the error."""
@@ -91,21 +92,20 @@ class Term:
                 self._turn()
             self._end()
         finally:
-            self._writer.close()
+            self.writer.close()
             self.settled = False
             if self._link is not None:
                 self._link.drop("the watcher's term is over")
 
     def _begin(self) -> None:
-        self._writer.prepare()
-        state = self._writer.state()
+        self.writer.prepare()
+        state = self.writer.state()
         self._state = str(state.get("state", ""))
-        self.roster = Roster(self._post.broker.name, self._post.presence, _numbers(state.get("seen")))
+        self.roster = Roster(self._post.broker.name, self._post.presence, seen(state))
 
     def _turn(self) -> None:
         """Wait for the next thing to do, and do it."""
-        link, now = self._link, time.monotonic()
-        self.turned = now
+        link, now = self._link, self.pulse.turn(self.settled and not self.pending)
         if link is not None and self.settled and not self.roster.replaying and now >= self._deadline:
             self._guarded(link, self._subscribe)
         try:
@@ -228,6 +228,7 @@ class Term:
             return
         self._apply(self.roster.settle())
         self._find()
+        self.pulse.reconciled()
         self._deadline = time.monotonic() + self._post.resync
         if not self.settled:
             self.settled, self.told = True, ""
@@ -237,14 +238,14 @@ class Term:
     def _find(self) -> None:
         """What the registry still has of this broker, and the broker has not, goes (once a term: we wrote the rest)."""
         if not self._found:
-            for device in self._writer.devices():
+            for device in self.writer.devices():
                 if device not in self.roster:
-                    self._writer.apply(device, None, live=False)
+                    self.writer.apply(device, None, live=False)
             self._found = True
 
     def _apply(self, changes: Iterable[Change]) -> None:
         for change in changes:
-            self._writer.apply(change.device, change.part, change.live)
+            self.writer.apply(change.device, change.part, change.live)
 
     def _tell_strangers(self) -> None:
         strangers = frozenset(self.roster.eavesdroppers)
@@ -259,7 +260,7 @@ class Term:
 
     def _declare_up(self) -> None:
         """The broker counts (again), once nothing is left in the registry of what was there before."""
-        while self._state != "up" and not self._writer.flush(1.0):
+        while self._state != "up" and not self.writer.flush(1.0):
             if self._post.stopping.is_set():
                 return
         self._declare("up")
@@ -274,7 +275,7 @@ class Term:
         return True
 
     def _declare(self, state: str) -> None:
-        self._writer.declare({"state": state, "seen": dict(self.roster.seen)})
+        self.writer.declare({"state": state, "seen": dict(self.roster.seen)})
         self._state = state
 
     def _end(self) -> None:
@@ -284,7 +285,7 @@ class Term:
         self._drain()
         self._link.disconnect()
         self._drain()
-        if self._writer.flush(DRAIN) and not self.roster.replaying:
+        if self.writer.flush(DRAIN) and not self.roster.replaying:
             self._declare(self._state)
 
     def _drain(self) -> None:
@@ -292,8 +293,3 @@ class Term:
             item = self._inbox.get()
             if not isinstance(item, tuple) or not isinstance(item[1], LinkLost):
                 self._take(item)
-
-
-def _numbers(seen: Any) -> dict[str, int]:
-    pairs = seen.items() if isinstance(seen, dict) else ()
-    return {str(run): number for run, number in pairs if isinstance(number, int)}

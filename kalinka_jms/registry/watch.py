@@ -43,6 +43,7 @@ class Watch:
         self._election = Election(client, Znodes(self._root).election(broker.name), _identity())
         self._term: Term | None = None
         self._told = ""
+        self._written = self._before = 0
         self._thread = threading.Thread(target=self._run, name=f"watch-{broker.name}", daemon=True)
 
     @property
@@ -51,10 +52,21 @@ class Watch:
         return self._term is not None
 
     @property
+    def term(self) -> Term | None:
+        """The term that goes on; None where this instance stands by."""
+        return self._term
+
+    @property
+    def written(self) -> int:
+        """Changes written to the registry, in all terms."""
+        term = self._term
+        return self._written if term is None else self._before + term.writer.written
+
+    @property
     def turned(self) -> float | None:
         """When its thread turned last (seconds, monotonic); None where it only stands by."""
         term = self._term
-        return term.turned if term is not None else None
+        return term.pulse.turned if term is not None else None
 
     @property
     def settled(self) -> bool:
@@ -116,10 +128,12 @@ class Watch:
                 term.depose(RegistryError("the ZooKeeper session is lost"))
 
         unlisten = self._client.listen(changed)
+        self._before = self._written
         self._term = term
         try:
             term.run()
         finally:
+            self._written = self._before + term.writer.written  # first this: the number never falls
             self._term, self._told = None, term.told
             unlisten()
 

@@ -245,6 +245,13 @@ def _children(path: str, kazoo: Any) -> Any:
     return kazoo.get_children_async(path)
 
 
+def seen(state: Mapping[str, Any]) -> dict[str, int]:
+    """The connection numbers that a broker's state keeps for the next watcher."""
+    numbers = state.get("seen")
+    pairs = numbers.items() if isinstance(numbers, dict) else ()
+    return {str(run): number for run, number in pairs if isinstance(number, int)}
+
+
 def _decode(data: bytes, path: str) -> Entry:
     try:
         return Entry.decode(data)

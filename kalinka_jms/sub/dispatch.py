@@ -154,6 +154,11 @@ class Dispatcher:
         """Broker → whether its link is up."""
         return {name: port.up for name, port in self._ports.items()}
 
+    @property
+    def hidden(self) -> dict[str, int]:
+        """Broker → routes on which it does not report that nobody listens."""
+        return {name: len(places) for name, places in self._hidden.items() if places}
+
     # --- links
 
     def event(self, event: LinkUp | LinkDown | Proofs, now: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from kalinka_jms.config.settings import DownRoute
 from kalinka_jms.dead import KALINKA_ORIGIN, KALINKA_REASON, dead_record
 from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID
+from kalinka_jms.sub.account import Accounts
 from kalinka_jms.sub.commits import Batch
 from kalinka_jms.sub.parked import parked_key
 from kalinka_jms.sub.share import Item, Outcome, Share, Write, parked_topic
@@ -36,14 +37,26 @@ class Books:
         """`dead`: the dead-letter topic."""
         self._dead = dead
         self._again: list[tuple[Share, Write]] = []
-        self.taken = 0
-        """Records taken from Kafka."""
-        self.given_back = 0
-        """Records that had no outcome when their partition was taken away: whoever has it takes them again."""
-        self.outcomes: Counter[Outcome] = Counter()
-        """Records by outcome. A parked record that is replayed counts once as parked, and then as what it becomes."""
+        self.accounts = Accounts()
         self.replayed: Counter[Outcome] = Counter()
-        """Outcomes of records that had been parked."""
+        """Outcomes of records that had been parked, and counted as parked then."""
+        self.late_copies: Counter[str] = Counter()
+        """Broker → copies that a persistent session delivered there after the record had its outcome."""
+
+    @property
+    def taken(self) -> int:
+        """Records taken from Kafka."""
+        return self.accounts.taken
+
+    @property
+    def given_back(self) -> int:
+        """Records that had no outcome when their partition was taken away: whoever has it takes them again."""
+        return self.accounts.given_back
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """Records by outcome."""
+        return self.accounts.outcomes
 
     def summary(self) -> dict[str, int]:
         """Records by outcome."""
@@ -55,12 +68,12 @@ class Books:
             return False
         share.pending += 1
         share.pending_bytes += _size(message)
-        self.taken += 1
+        self.accounts.take(share, message)
         return True
 
     def give_back(self, share: Share) -> None:
         """The share ended: what has no outcome gets none here."""
-        self.given_back += share.pending
+        self.accounts.give_back(share)
         share.pending = share.pending_bytes = 0
 
     def delivered(self, share: Share, item: Item) -> None:
@@ -208,7 +221,7 @@ class Books:
     def _ended(self, share: Share, message: Any, outcome: Outcome) -> None:
         share.pending -= 1
         share.pending_bytes -= _size(message)
-        self.outcomes[outcome] += 1
+        self.accounts.end(share, message, outcome)
 
 
 def _tombstone(share: Share, key: bytes | None) -> Write:

@@ -173,6 +173,11 @@ class ParkedIndex:
         """The devices that have parked records."""
         return set(self._devices)
 
+    @property
+    def device_count(self) -> int:
+        """How many devices have parked records."""
+        return len(self._devices)
+
     def topics(self, device: str) -> list[str]:
         """The Kafka topics of which that device has parked records."""
         return list(self._devices.get(device, ()))

@@ -154,6 +154,8 @@ class Share:
         """The records that are on their way, also into the parked topic."""
         self.pending = 0
         """Records taken that have no outcome yet."""
+        self.held: Counter[str] = Counter()
+        """The same, by topic."""
         self.pending_bytes = 0
         self._watermarks: dict[str, Watermark] = {}
         self._newest: dict[str, int] = {}

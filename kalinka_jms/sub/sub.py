@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +19,14 @@ from confluent_kafka import Consumer, TopicPartition
 
 from kalinka_jms.config import Settings
 from kalinka_jms.kafka import await_equal_partitions, consumer
+from kalinka_jms.metrics.catalogue import Sample
 from kalinka_jms.registry import Client, Owners
 from kalinka_jms.registry.entry import Entry
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.backlog import Backlog, Indexed, Loaded
 from kalinka_jms.sub.batches import Batches
 from kalinka_jms.sub.commits import Batch, Commits
+from kalinka_jms.sub.figures import Figures
 from kalinka_jms.sub.outcomes import Books
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
 from kalinka_jms.sub.partitions import Partitions
@@ -91,6 +93,7 @@ class Sub:
         self._outlets = {broker.name: Outlet(broker, presence, post, words) for broker in brokers}
         self._owners = Owners(client, settings.zookeeper.root, lambda *change: post(OwnerChanged(*change)))
         self._consumer: Consumer = consumer(settings, settings.sub.consumer_group, on_commit=self._committed)
+        self._figures = Figures(downlinks, self._consumer, self._owners)
         self._commits = Commits(settings, post)
         self._backlog = Backlog(settings, post)
         self._streams = Streams(settings, downlinks, self._outlets, self._owners, self._backlog, self._turned_at)
@@ -117,6 +120,10 @@ class Sub:
     def books(self) -> Books:
         """The outcomes so far."""
         return self._streams.books
+
+    def samples(self) -> Iterable[Sample]:
+        """The metrics, as they were at the last tick."""
+        return self._figures.samples()
 
     # --- the thread
 
@@ -192,6 +199,7 @@ class Sub:
             self._ticked_at = now
             self._streams.tick(now)
             self._look_around()
+            self._figures.state(self._streams, self._partitions.shares, now)
 
     def _look_around(self) -> None:
         """Whether it is ready."""
@@ -262,6 +270,7 @@ class Sub:
         while shares and self._unfinished(shares) and (now := time.monotonic()) < begun + DRAIN_TIMEOUT:
             self._advance(now)
         self._turned_at = time.monotonic()  # it was waiting, not stopped
+        self._figures.state(self._streams, self._partitions.shares, self._turned_at)
 
     def _advance(self, now: float) -> None:
         """Commit, and take in what happened, without a new record."""

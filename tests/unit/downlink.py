@@ -10,9 +10,11 @@ from typing import Any
 from confluent_kafka import Message
 
 from kalinka_jms.config import Broker, Settings
+from kalinka_jms.metrics.identity import Scrape, faults, gathered
 from kalinka_jms.names import CANARY
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.backlog import Indexed, Loaded
+from kalinka_jms.sub.figures import Figures
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Proofs
 from kalinka_jms.sub.sends import CanaryReport, Echo, Evidence, Report, Word
 from kalinka_jms.sub.share import Share
@@ -128,6 +130,17 @@ class FakeReader:
         self.closed.append(share)
 
 
+class FakeEnds:
+    """Kafka has not told where partitions end."""
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        return 0, -1001
+
+
+class FakeOwners:
+    cached = 0
+
+
 class Bench:
     """Streams with fakes around them, and a Kafka that takes whatever is committed, if it is told to."""
 
@@ -143,6 +156,7 @@ class Bench:
         downlinks = Downlinks(self.settings.routes.down, ("0",))
         self.streams = Streams(self.settings, downlinks, self.outlets, self.owners, self.reader, 0.0)  # type: ignore[arg-type]
         self.books, self.dispatcher, self.replays = self.streams.books, self.streams.dispatcher, self.streams.replays
+        self.figures = Figures(downlinks, FakeEnds(), FakeOwners())  # type: ignore[arg-type]
         self.shares: list[Share] = []
         self.log: dict[tuple[str, int], list[Any]] = {}
         """Topic and partition → messages; a list index is an offset."""
@@ -259,7 +273,13 @@ class Bench:
         """The payloads that are in flight at a broker, in order."""
         return [payload for transaction in self.outlets[broker].written for _, payload in transaction.sends]
 
+    def scrape(self) -> Scrape:
+        """What a scrape would show now."""
+        self.figures.state(self.streams, self.shares, self.now)
+        return gathered(self.figures.samples())
+
     def balanced(self) -> bool:
-        """Whether every record that was taken is somewhere."""
+        """Whether every record that was taken is somewhere, and the metrics say so."""
         pending = sum(share.pending for share in self.shares)
+        assert faults(self.scrape()) == []
         return self.books.taken == sum(self.books.outcomes.values()) + pending + self.books.given_back

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from kalinka_cli.main import app
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, CollectorRegistry
 from test_health import NOW, One
 from typer.testing import CliRunner
 
@@ -37,9 +37,10 @@ def get(address: tuple[str, int], path: str, method: str = "GET") -> tuple[int, 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_metrics_health_and_readiness_have_their_paths(host: str) -> None:
-    one = One(waiting_for=("the broker dev2",))
+    one, registry = One(waiting_for=("the broker dev2",)), CollectorRegistry()
+    registry.register(Answer())
     try:
-        with serving((host, 0), Health([one], lambda: NOW), [Answer()]) as address:
+        with serving((host, 0), Health([one], lambda: NOW), registry) as address:
             assert b"kalinka_answer 42.0" in get(address, "/metrics")[1]
             assert get(address, "/healthz")[0] == 200
             status, body = get(address, "/readyz")
@@ -55,7 +56,10 @@ def test_metrics_health_and_readiness_have_their_paths(host: str) -> None:
 
 
 def test_a_client_that_says_nothing_holds_nobody_up() -> None:
-    with serving(("127.0.0.1", 0), Health([One()], lambda: NOW), []) as address, socket.create_connection(address):
+    with (
+        serving(("127.0.0.1", 0), Health([One()], lambda: NOW), CollectorRegistry()) as address,
+        socket.create_connection(address),
+    ):
         assert get(address, "/readyz")[0] == 200
 
 
@@ -84,7 +88,10 @@ def test_anything_else_is_refused_in_words(text: str) -> None:
 def test_an_address_that_cannot_be_taken_is_refused_in_words(address: tuple[str, int]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         host, port = address if address[1] != 1 else other.getsockname()
-        with pytest.raises(ConfigError, match=r"--metrics = .*cannot be taken"), serving((host, port), Health([]), []):
+        with (
+            pytest.raises(ConfigError, match=r"--metrics = .*cannot be taken"),
+            serving((host, port), Health([]), CollectorRegistry()),
+        ):
             pass
 
 

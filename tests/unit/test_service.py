@@ -21,6 +21,8 @@ from uplink import Uplink
 from kalinka_jms import service
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError, RegistryError
+from kalinka_jms.metrics import catalogue
+from kalinka_jms.metrics.catalogue import Sample
 from kalinka_jms.service import SERVICES, PubService, run
 from kalinka_jms.testing.zookeeper import FakeZooKeeper
 
@@ -38,6 +40,9 @@ class Fake:
         self.on_start: Any = lambda: None
         self.on_stop: Any = lambda: None
         self._events = events
+
+    def samples(self) -> list[Sample]:
+        return [Sample(catalogue.LINK, (self.name, "dev1"), 1)]
 
     def start(self) -> None:
         self._events.append(f"start {self.name}")
@@ -60,6 +65,8 @@ class Host:
         monkeypatch.setattr(service, "LOOK", 0.005)
         self.settings: Settings = Uplink().settings
         self.failure: RegistryError | None = None
+
+    connected = True
 
     def stop(self) -> None:
         self.events.append("stop ZooKeeper")

@@ -8,14 +8,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kalinka_jms.metrics.buckets import Buckets
 from kalinka_jms.pub.window import NACK, Pending, Window
 from kalinka_jms.stomp.frames import Frame
 
 BODY = b"body"
+NOW = 1_800_000_000.0
 
 
 def opened(window: Window, number: int) -> Pending:
     pending = Pending(Frame(b"MESSAGE\nack:ID\\cx-%d\nsubscription:1" % number, BODY), window)
+    pending.tally = Buckets()
     window.open(pending)
     return pending
 
@@ -30,9 +33,9 @@ def test_nothing_is_told_before_the_first_has_its_answer() -> None:
     window = Window("q")
     first, second = opened(window, 1), opened(window, 2)
     second(None, None)
-    assert window.settle() == (b"", 0, 0)
+    assert window.settle(NOW) == (b"", 0, 0)
     first(None, None)
-    frames, count, size = window.settle()
+    frames, count, size = window.settle(NOW)
     assert told(frames) == [("ACK", 2)]
     assert (count, size) == (2, len(first.frame.head) + len(second.frame.head) + 2 * len(BODY))
     assert len(window) == 0
@@ -41,7 +44,7 @@ def test_nothing_is_told_before_the_first_has_its_answer() -> None:
 def test_the_id_goes_back_still_escaped() -> None:
     window = Window("q")
     opened(window, 7)(None, None)
-    assert window.settle()[0] == b"ACK\nid:ID\\cx-7\n\n\x00"
+    assert window.settle(NOW)[0] == b"ACK\nid:ID\\cx-7\n\n\x00"
 
 
 def test_a_refused_message_is_given_back_after_all_before_it() -> None:
@@ -51,7 +54,7 @@ def test_a_refused_message_is_given_back_after_all_before_it() -> None:
     pendings[3].verdict = NACK
     for number in (0, 1, 4):
         pendings[number](None, None)
-    assert told(window.settle()[0]) == [("ACK", 1), ("NACK", 2), ("NACK", 3), ("ACK", 4)]
+    assert told(window.settle(NOW)[0]) == [("ACK", 1), ("NACK", 2), ("NACK", 3), ("ACK", 4)]
 
 
 def test_a_failure_is_kept_with_its_topic_and_holds_the_rest_back() -> None:
@@ -60,7 +63,7 @@ def test_a_failure_is_kept_with_its_topic_and_holds_the_rest_back() -> None:
     error: Any = object()
     pending(error, SimpleNamespace(topic=lambda: "t"))
     assert window.failures == [(pending, error, "t")]
-    assert window.settle() == (b"", 0, 0)
+    assert window.settle(NOW) == (b"", 0, 0)
 
 
 @given(st.integers(1, 40).flatmap(lambda n: st.tuples(st.permutations(range(n)), st.sets(st.integers(0, n - 1)))))
@@ -76,7 +79,7 @@ def test_what_was_told_is_a_prefix_of_what_has_its_verdict(outcomes: tuple[list[
         else:
             pendings[number](None, None)
         done.add(number)
-        frames, count, _ = window.settle()
+        frames, count, _ = window.settle(NOW)
         before = len(covered)
         for command, id in told(frames):
             assert id >= len(covered)

@@ -13,6 +13,8 @@ from confluent_kafka import Message
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.config.settings import Pub as PubSettings
 from kalinka_jms.config.settings import Zookeeper
+from kalinka_jms.metrics.catalogue import Metric
+from kalinka_jms.metrics.identity import Scrape, gathered, summed
 from kalinka_jms.pub import outbox, pub, session
 from kalinka_jms.pub.pub import BrokerPub, Pub
 from kalinka_jms.testing import FakeBroker, FakeBrokers, FakeKafka
@@ -40,6 +42,7 @@ class Uplink:
         """What each producer was made with."""
         self.early: list[str] = []
         """Ids that were acknowledged before Kafka had confirmed them: must stay empty."""
+        self.instances: list[Pub] = []
         self.device = self.broker.device("beast")
         self._sent = 0
         self._stack = ExitStack()
@@ -65,6 +68,7 @@ class Uplink:
         """One more instance; it is stopped at the end."""
         instance = Pub(self.settings, preferred)
         self._stack.callback(self._leave, instance)
+        self.instances.append(instance)
         instance.start()
         return instance._brokers[0]
 
@@ -107,6 +111,14 @@ class Uplink:
                 return
             pause.wait(0.005)
         assert condition()
+
+    def scrapes(self) -> list[Scrape]:
+        """What a scrape of each instance shows now."""
+        return [gathered(instance.samples()) for instance in self.instances]
+
+    def counted(self, metric: Metric, **labels: str) -> float:
+        """A metric of all instances together."""
+        return sum(summed(scrape, metric, **labels) for scrape in self.scrapes())
 
     def finish(self) -> None:
         """Wait until the broker has nothing more for the uplink."""
