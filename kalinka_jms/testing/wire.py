@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kalinka_jms.stomp.frames import MESSAGE, Frame, escape
 
@@ -24,12 +25,15 @@ class Message:
     headers: Headers
     body: bytes
     persistent: bool = False
+    accepted: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    """When the broker took it, in milliseconds since the epoch."""
 
     def frame(self, subscription: str, *more: tuple[str, str]) -> Frame:
         """The MESSAGE frame with which a subscription receives it."""
         headers = [("subscription", subscription), ("message-id", self.id), ("destination", self.destination), *more]
         if self.persistent:
             headers.append(("persistent", "true"))
+        headers.append(("timestamp", str(self.accepted)))
         lines = [f"{escape(name)}:{escape(value)}" for name, value in [*headers, *self.headers]]
         lines.append(f"content-length:{len(self.body)}")
         return Frame(b"%b\n%b" % (MESSAGE, "\n".join(lines).encode()), self.body)

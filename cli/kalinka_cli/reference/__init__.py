@@ -1,1 +1,1 @@
-"""Makes docs/configuration.md and docs/commands.md from the settings and from the command line itself."""
+"""Makes docs/configuration.md, docs/metrics.md and docs/commands.md from the code itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from kalinka_cli.reference import commands, settings, transcripts
+from kalinka_cli.reference import commands, metrics, settings, transcripts
 
 USAGE = "usage: python -m kalinka_cli.reference [--check] [DIRECTORY]"
 
@@ -17,6 +17,7 @@ def pages(docs: Path) -> dict[Path, str]:
     return {
         **recorded,
         docs / "configuration.md": settings.page(),
+        docs / "metrics.md": metrics.page(),
         docs / "commands.md": commands.page({path.stem: text for path, text in shown.items()}),
     }
 
