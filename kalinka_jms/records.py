@@ -18,6 +18,7 @@ __all__ = [
     "KALINKA_HOPS",
     "KALINKA_ID",
     "KALINKA_SOURCE",
+    "KALINKA_TIME",
     "MQTT_QOS",
     "MQTT_RETAINED",
     "MQTT_TOPIC",
@@ -33,6 +34,7 @@ KALINKA_ID = "kalinka.id"
 KALINKA_HOPS = "kalinka.hops"
 KALINKA_ATTEMPT = "kalinka.attempt"
 """How often it was tried to deliver the record: 2 where it came back from the dead-letter topic once."""
+KALINKA_TIME = "kalinka.time"
 MQTT_QOS = "mqtt.qos"
 MQTT_RETAINED = "mqtt.retained"
 
@@ -69,7 +71,8 @@ def to_record(message: Message, uplink: Uplink, broker: str) -> Record:
 
 
 class Command(NamedTuple):
-    """A record on its way to a device. `timestamp` is Kafka's, in milliseconds; `headers` are as they came.
+    """A record on its way to a device. `timestamp` is Kafka's, in ms, of the record as it came first (one that
+    was handed over has it in the header `kalinka.time`); `headers` are as they came.
 
     A tuple, because one is made for every record: a frozen dataclass takes 1 µs longer.
     """
@@ -124,7 +127,7 @@ def from_record(
         hops=_number(KALINKA_HOPS, named[KALINKA_HOPS]) if KALINKA_HOPS in named else 0,
         attempt=_number(KALINKA_ATTEMPT, named[KALINKA_ATTEMPT]) if KALINKA_ATTEMPT in named else 1,
         qos=min(qos, _qos(named[MQTT_QOS])) if MQTT_QOS in named else qos,
-        timestamp=timestamp,
+        timestamp=_time(named[KALINKA_TIME]) if KALINKA_TIME in named else timestamp,
         headers=tuple(headers) if headers else (),
     )
 
@@ -196,6 +199,12 @@ def _qos(value: bytes | None) -> int:
     if qos is None:
         raise RecordError(f"the header {MQTT_QOS} is {value!r}: should be 0, 1 or 2")
     return qos
+
+
+def _time(value: bytes | None) -> int:
+    if value is None or not value.isdigit() or len(value) > 13:
+        raise RecordError(f"the header {KALINKA_TIME} is {value!r}: should be milliseconds since 1970")
+    return int(value)
 
 
 def _number(name: str, value: bytes | None) -> int:

@@ -14,6 +14,7 @@ from kalinka_jms.config.fields import (
     GROUP,
     NAME,
     Address,
+    Age,
     Count,
     Envelope,
     Interval,
@@ -190,6 +191,12 @@ class Sub(_Table):
     """How long a record may wait for its broker, or for word of its device, before it is parked."""
     echo_timeout: Seconds = Field(default=10.0, description="seconds, more than 0")
     """How long evidence may be outstanding before the link counts as broken."""
+    ttl: Age | None = Field(default=None, description="seconds, more than 0; without it nothing expires by age")
+    """How long a record is of use, from its Kafka timestamp on. One that was not sent by then is `expired`: wherever it
+    waits, and also while it is parked."""
+    max_parked: Count | None = Field(default=None, description="records, at least 1; without it there is no limit")
+    """How many records of one route are kept parked for one device. One more, and the oldest is `expired`: what came
+    last, the newest state or command, is what the device finds when it is back."""
     max_hops: Count = Field(default=3, description="hand-overs between groups, at least 1")
     """How often a record may be handed to another group before it is parked."""
 
@@ -236,6 +243,10 @@ class DownRoute(_Table):
     envelope: Envelope = Field(default="plain", description='"plain" or "reference"')
     """How the source comes along, as in the up route that writes the topic."""
     ack_timeout: Seconds | None = Field(default=None, description="seconds, more than 0; without it that of [sub]")
+    """As that of `[sub]`, for this route."""
+    ttl: Age | None = Field(default=None, description="seconds, more than 0; without it that of [sub]")
+    """As that of `[sub]`, for this route."""
+    max_parked: Count | None = Field(default=None, description="records, at least 1; without it that of [sub]")
     """As that of `[sub]`, for this route."""
 
 

@@ -13,7 +13,7 @@ Purpose = Literal["down", "up", "parked", "dead"]
 KEPT: dict[Purpose, dict[str, str]] = {
     "down": {},
     "up": {},
-    "parked": {"cleanup.policy": "compact"},
+    "parked": {"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"},  # `ttl` counts from it
     "dead": {"retention.ms": "-1"},  # kept until someone looks
 }
 """The settings of their own that topics are created with."""

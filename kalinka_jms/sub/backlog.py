@@ -36,12 +36,16 @@ CALL_TIMEOUT = 10.0
 """Seconds one question to Kafka may take before it is asked again."""
 
 
+Found = tuple[int, bytes | None, int | None, int]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Indexed:
-    """What is in the parked topic, in order: offset, key, bytes (None: a tombstone); `whole` with the last of it."""
+    """What is in the parked topic, in order: offset, key, bytes (None: a tombstone), the record's time (milliseconds);
+    `whole` with the last of it."""
 
     share: Share
-    records: list[tuple[int, bytes | None, int | None]]
+    records: list[Found]
     whole: bool
 
 
@@ -64,7 +68,7 @@ class _Reading:
     end: int | None = None
     """While indexing: the offset up to which to read; the high watermark, beyond transactions that are still open."""
     indexing: bool = True
-    found: list[tuple[int, bytes | None, int | None]] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
     """While indexing: what was read and not yet posted."""
     wanted: list[int] = field(default_factory=list)
     """Offsets from `position` on that are to be read; a heap."""
@@ -196,7 +200,8 @@ class Backlog:
     def _index(self, reading: _Reading, message: Any) -> None:
         if message is not None:
             value = message.value()
-            reading.found.append((message.offset(), message.key(), None if value is None else len(value)))
+            size = None if value is None else len(value)
+            reading.found.append((message.offset(), message.key(), size, message.timestamp()[1]))
         whole = reading.end is not None and reading.position >= reading.end
         if whole:
             reading.indexing = False

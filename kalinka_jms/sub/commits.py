@@ -142,6 +142,7 @@ class Commits:
                     write.key,
                     partition=write.partition,
                     headers=[*write.headers],
+                    timestamp=max(write.timestamp, 0),
                     on_delivery=answer,
                 )
                 return
@@ -199,7 +200,7 @@ class Commits:
 def _answered(write: Write, error: Any, message: Any) -> None:
     if error is None:
         write.offset = message.offset()
-    elif error.code() in OWN_FAULT and not write.stub:
+    elif error.code() in OWN_FAULT | {KafkaCode.INVALID_TIMESTAMP} and not write.stub:
         write.refused = error.str()
 
 

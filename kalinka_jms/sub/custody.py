@@ -29,6 +29,8 @@ class Outcomes(Protocol):
 
     def delivered(self, stream: Stream, items: Sequence[Item]) -> None: ...
 
+    def freshen(self, stream: Stream, now: float) -> None: ...
+
     def park(self, stream: Stream, now: float, *, retry: bool) -> None: ...
 
 
@@ -52,6 +54,10 @@ class Custody:
         self.left_behind = 0
         """Sends given up without an acknowledgement of which a persistent session may hold a copy: its device may get
         each once more, with the same `kalinka.id`."""
+
+    def freshen(self, stream: Stream, now: float) -> None:
+        """It is about to be sent: end what of it is too old."""
+        self._outcomes.freshen(stream, now)
 
     def allowance(self, broker: str, stream: Stream) -> int:
         """Records that the stream's device may have un-acknowledged now: one, where it acknowledged none in time."""

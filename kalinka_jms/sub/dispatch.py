@@ -30,6 +30,9 @@ class Outcomes(Protocol):
 
     def delivered(self, stream: Stream, items: Sequence[Item]) -> None: ...
 
+    def freshen(self, stream: Stream, now: float) -> None:
+        """The stream is about to be sent: end what of it is too old."""
+
     def park(self, stream: Stream, now: float, *, retry: bool) -> None:
         """Park all of the stream. `retry`: the registry says that it listens, so no event may announce the change."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from kalinka_jms.config.settings import DownRoute
+from kalinka_jms.config.settings import DownRoute, Sub
 from kalinka_jms.errors import RecordError
 from kalinka_jms.records import DEFAULT_SOURCE, Command, from_record
 from kalinka_jms.routes import CACHED, Downlinks, matches
@@ -24,13 +24,19 @@ class _Way:
     name: str
     """The stream's: `<Kafka topic>,<source>`, without the source where the destination does not have it."""
     by_device: bool
+    ttl: float | None
+    """Seconds that a record is of use."""
 
 
 class Items:
     """Makes items. What depends only on topic, device and source is made once."""
 
-    def __init__(self, downlinks: Downlinks) -> None:
+    def __init__(self, downlinks: Downlinks, settings: Sub) -> None:
         self._downlinks = downlinks
+        self._settings = settings
+        self._topic_limits = lru_cache(CACHED)(self._made_limits)
+        self.limited = any(limit is not None for topic in downlinks.topics for limit in self._made_limits(topic))
+        """Whether any route has a limit."""
         self._way = lru_cache(CACHED)(self._made_way)
         self._prefix = lru_cache(CACHED)(send_prefix)
 
@@ -57,12 +63,26 @@ class Items:
         """The route of a stream. Raises RecordError where there is none any more."""
         return self._downlinks.route_for(name.partition(",")[0])[0]
 
+    def limits(self, name: str) -> tuple[float | None, int | None]:
+        """A stream's `ttl` (seconds) and `max_parked` (records). Raises RecordError where no route has it any more."""
+        return self._topic_limits(name.partition(",")[0])
+
+    def _made_limits(self, topic: str) -> tuple[float | None, int | None]:
+        route, _ = self._downlinks.route_for(topic)
+        return (
+            self._settings.ttl if route.ttl is None else route.ttl,
+            self._settings.max_parked if route.max_parked is None else route.max_parked,
+        )
+
     def _made(self, message: Any, command: Command) -> Item:
         source = DEFAULT_SOURCE if command.source is None else command.source
         way = self._way(command.topic, command.device, source)
         send = Send(self._prefix(way.destination, command.qos), command.value)
         size = len(command.value) + len(send.prefix)
-        return Item(command, message, way.name, way.destination, send, way.place, size, by_device=way.by_device)
+        item = Item(command, message, way.name, way.destination, send, way.place, size, by_device=way.by_device)
+        if way.ttl is not None and command.timestamp > 0:
+            item.expires = command.timestamp / 1000 + way.ttl
+        return item
 
     def _made_way(self, topic: str, device: str, source: str) -> _Way:
         link = self._downlinks.link(topic, device, source)
@@ -70,7 +90,7 @@ class Items:
         place = next(number for number, pattern in enumerate(patterns) if matches(pattern, link.destination))
         # a source that is not in the destination was not looked at, and may hold anything
         name = f"{topic},{source}" if "{source}" in link.route.to else f"{topic},"
-        return _Way(link.destination, place, name, link.route.delivery == "device")
+        return _Way(link.destination, place, name, link.route.delivery == "device", self.limits(name)[0])
 
 
 def _command(message: Any, topic: str, key: bytes | None, route: DownRoute) -> Command:

@@ -93,6 +93,22 @@ class Lane(Generic[T]):
             self._since = None
         return drained
 
+    def discard(self, over: Callable[[T], bool], now: float) -> list[T]:
+        """Remove every item that is not in flight and is `over`, and return them, in order."""
+        head, flying = self.head, self._flying
+        found = [item for item in islice(self._items, flying, None) if over(item)]
+        if found:
+            kept = (item for place, item in enumerate(self._items) if place < flying or not over(item))
+            self._items = deque(kept)
+            if self.head is not head:
+                self._since = now if self._items else None
+        return found
+
+    @property
+    def items(self) -> tuple[T, ...]:
+        """Everything it holds, in order."""
+        return tuple(self._items)
+
     @property
     def head(self) -> T | None:
         """The first item, in flight or not; None where there is none."""

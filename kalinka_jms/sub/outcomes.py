@@ -13,7 +13,7 @@ from typing import Any
 
 from kalinka_jms.config.settings import DownRoute
 from kalinka_jms.dead import KALINKA_ORIGIN, KALINKA_REASON, dead_record
-from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID
+from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID, KALINKA_TIME
 from kalinka_jms.sub.account import Accounts
 from kalinka_jms.sub.commits import Batch
 from kalinka_jms.sub.parked import parked_key
@@ -91,6 +91,20 @@ class Books:
         """The same record is delivered, parked or on its way: that one counts."""
         self._finished(share, item.message, Outcome.DUPLICATE)
 
+    def expire(self, share: Share, item: Item) -> None:
+        """Its time ran out before it was sent."""
+        share.active.discard(item.mark)
+        if item.parked is None:
+            self._finished(share, item.message, Outcome.EXPIRED)
+        else:
+            self.expire_parked(share, *item.mark[:3])
+
+    def expire_parked(self, share: Share, device: str, name: str, id: str) -> None:
+        """A parked record may not be kept any longer; its tombstone is written with the next batch."""
+        self.replayed[Outcome.EXPIRED] += 1
+        share.index.remove(device, name, id)
+        share.writes.append(_tombstone(share, parked_key(device, name, id)))
+
     def bury(self, share: Share, message: Any, reason: str) -> None:
         """A record that can never be delivered is kept in the dead-letter topic, byte for byte."""
         self._bury(share, message, reason, message.key(), replay=False)
@@ -115,7 +129,7 @@ class Books:
             key, headers = parked_key(device, name, id), _with(item.message.headers(), KALINKA_ID, id.encode())
             headers.append((KALINKA_ORIGIN, _place(item.message).encode()))
             write = Write(topic, key, item.message.value(), headers, share.partition, Outcome.PARKED, item)
-            write.message, write.stream = item.message, (device, name)
+            write.message, write.stream, write.timestamp = item.message, (device, name), item.command.timestamp
             share.parking[device, name] += 1
             share.writes.append(write)
 
@@ -127,6 +141,8 @@ class Books:
             headers, _ = _original(item.message, replay=item.parked is not None)
             headers = _with(headers, KALINKA_ID, command.id.encode())
             headers = _with(headers, KALINKA_HOPS, str(command.hops + 1).encode(), replace=True)
+            if command.timestamp > 0:  # not as Kafka's timestamp: a topic may delete by it
+                headers = _with(headers, KALINKA_TIME, b"%d" % command.timestamp)
             write = Write(topic, command.device.encode(), item.message.value(), headers, -1, Outcome.MOVED, item)
             write.message, write.replay = item.message, item.parked is not None
             share.writes.append(write)

@@ -11,6 +11,9 @@ from kalinka_jms.errors import RecordError
 
 _SIZE_BITS = 32  # Kafka's record sizes are 32-bit
 _SIZE_MASK = (1 << _SIZE_BITS) - 1
+_TIME_BITS = 44  # milliseconds until the year 2527
+_TIME_MASK = (1 << _TIME_BITS) - 1
+_OFFSET = _SIZE_BITS + _TIME_BITS
 
 
 def parked_key(device: str, topic: str, id: str) -> bytes:
@@ -39,7 +42,8 @@ def parse_parked_key(key: bytes) -> tuple[str, str, str]:
 class _Backlog:
     """The parked records of one device and topic, oldest first; the first `loaded` of them were read for replay.
 
-    id → offset and size packed in one int: half the memory of a tuple, and nothing for the garbage collector to walk.
+    id → offset, time and size packed in one int: a third of a tuple's memory, and nothing for the garbage collector to
+    walk.
     The dict's own order is the order of the offsets.
     """
 
@@ -52,9 +56,9 @@ class _Backlog:
         self.removed = 0
 
     def pop(self, id: str) -> int:
-        """Remove `id` and return its packed offset and size. Raises KeyError."""
+        """Remove `id` and return its packed offset, time and size. Raises KeyError."""
         packed = self.entries.pop(id)
-        if packed >> _SIZE_BITS <= self.loaded_to:
+        if packed >> _OFFSET <= self.loaded_to:
             self.loaded -= 1
         self.removed += 1
         if self.removed > len(self.entries):  # a dict keeps the holes at its front, and walks over them
@@ -71,17 +75,16 @@ class ParkedIndex:
     one (growth of the resident set over 1,000,000 adds, CPython 3.11); the million takes 2 seconds, 5 at worst.
     """
 
-    __slots__ = ("_bytes", "_count", "_devices", "_expires", "_position")
+    __slots__ = ("_bytes", "_count", "_devices", "_position")
 
     def __init__(self) -> None:
         self._devices: dict[str, dict[str, _Backlog]] = {}  # device → topic → backlog
-        self._expires: dict[tuple[str, str, str], float] = {}  # few records have one
         self._count = 0
         self._bytes = 0
         self._position = 0
 
-    def add(self, device: str, topic: str, id: str, offset: int, size: int, *, expires: float | None = None) -> None:
-        """A record is parked at `offset`, with `size` bytes, until `expires` (seconds since the epoch).
+    def add(self, device: str, topic: str, id: str, offset: int, size: int, time: int = 0) -> None:
+        """A record is parked at `offset`, with `size` bytes; its own `time` in ms since the epoch, 0 where it has none.
 
         The same id parked again moves to its new offset, not loaded. Raises ValueError when `offset` is before
         `position`: the index would not know the order any more.
@@ -91,12 +94,10 @@ class ParkedIndex:
         if backlog is None:
             backlog = self._devices.setdefault(device, {})[topic] = _Backlog()
         elif id in backlog.entries:
-            self._forget(device, topic, id, backlog)
-        backlog.entries[id] = offset << _SIZE_BITS | size
+            self._forget(id, backlog)
+        backlog.entries[id] = offset << _OFFSET | (max(time, 0) & _TIME_MASK) << _SIZE_BITS | size
         self._count += 1
         self._bytes += size
-        if expires is not None:
-            self._expires[device, topic, id] = expires
 
     def remove(self, device: str, topic: str, id: str, offset: int | None = None) -> bool:
         """A tombstone: the record has its outcome. `offset` is the tombstone's, where known, and moves `position`.
@@ -108,7 +109,7 @@ class ParkedIndex:
         backlog = self._backlog(device, topic)
         if backlog is None or id not in backlog.entries:
             return False
-        self._forget(device, topic, id, backlog)
+        self._forget(id, backlog)
         if not backlog.entries:
             topics = self._devices[device]
             del topics[topic]
@@ -124,7 +125,22 @@ class ParkedIndex:
     def backlog(self, device: str, topic: str) -> list[int]:
         """The offsets of the device's parked records, in order, loaded or not."""
         backlog = self._backlog(device, topic)
-        return [] if backlog is None else [packed >> _SIZE_BITS for packed in backlog.entries.values()]
+        return [] if backlog is None else [packed >> _OFFSET for packed in backlog.entries.values()]
+
+    def first(self, device: str, topic: str, skip: int = 0) -> tuple[int, str, int] | None:
+        """(offset, id, time) of the first record that is not loaded, passing over `skip` of them."""
+        backlog = self._backlog(device, topic)
+        if backlog is None:
+            return None
+        start = backlog.loaded + skip
+        for id, packed in islice(backlog.entries.items(), start, start + 1):
+            return packed >> _OFFSET, id, packed >> _SIZE_BITS & _TIME_MASK
+        return None
+
+    def waiting(self, device: str, topic: str) -> int:
+        """How many of the device's records are not loaded."""
+        backlog = self._backlog(device, topic)
+        return 0 if backlog is None else len(backlog.entries) - backlog.loaded
 
     def next(self, device: str, topic: str, limit: int, max_bytes: int | None = None) -> list[tuple[int, str, int]]:
         """(offset, id, bytes) of the first records that are not loaded, in order.
@@ -140,7 +156,7 @@ class ParkedIndex:
                 room -= size
                 if room < 0 and found:
                     break
-            found.append((packed >> _SIZE_BITS, id, size))
+            found.append((packed >> _OFFSET, id, size))
         return found
 
     def load(self, device: str, topic: str, offset: int) -> None:
@@ -149,10 +165,10 @@ class ParkedIndex:
         if backlog is None:
             return
         for packed in islice(backlog.entries.values(), backlog.loaded, None):
-            if packed >> _SIZE_BITS > offset:
+            if packed >> _OFFSET > offset:
                 break
             backlog.loaded += 1
-            backlog.loaded_to = packed >> _SIZE_BITS
+            backlog.loaded_to = packed >> _OFFSET
 
     def unload(self, device: str, topic: str) -> None:
         """Mark none of the device's records as loaded: they left its lane without an outcome, and stay parked."""
@@ -164,10 +180,6 @@ class ParkedIndex:
         """True when no parked record is left to load: a new record may queue directly behind in the lane."""
         backlog = self._backlog(device, topic)
         return backlog is None or backlog.loaded == len(backlog.entries)
-
-    def expires(self, device: str, topic: str, id: str) -> float | None:
-        """When that record's time runs out (seconds since the epoch); None when never, or when it is not parked."""
-        return self._expires.get((device, topic, id))
 
     def devices(self) -> set[str]:
         """The devices that have parked records."""
@@ -206,8 +218,6 @@ class ParkedIndex:
             raise ValueError(f"offset {offset} comes after {self._position - 1} was seen: read on from the position")
         self._position = offset + 1
 
-    def _forget(self, device: str, topic: str, id: str, backlog: _Backlog) -> None:
+    def _forget(self, id: str, backlog: _Backlog) -> None:
         self._bytes -= backlog.pop(id) & _SIZE_MASK
         self._count -= 1
-        if self._expires:
-            self._expires.pop((device, topic, id), None)

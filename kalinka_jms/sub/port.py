@@ -67,7 +67,9 @@ class Landing:
 
 
 class Rules(Protocol):
-    """What a port asks about streams that wait for their devices."""
+    """What a port asks about streams that are about to be sent, or wait for their devices."""
+
+    def freshen(self, stream: Stream, now: float) -> None: ...
 
     def allowance(self, broker: str, stream: Stream) -> int: ...
 
@@ -156,7 +158,7 @@ class Port:
 
     def depart(self, settings: Sub, canaries: Sequence[bytes], rules: Rules, now: float) -> bool:
         """Write one transaction of what is ready; False where that is nothing."""
-        items, segments = self._collect(settings.transaction, rules)
+        items, segments = self._collect(settings.transaction, rules, now)
         if not items and not self._doubted:
             return False
         places = {item.route for item in items}
@@ -229,7 +231,7 @@ class Port:
             ready = self._ready_for_device
         return ready.popleft()[1] if ready else None
 
-    def _collect(self, limit: int, rules: Rules) -> tuple[list[Item], list[tuple[Stream, int, int]]]:
+    def _collect(self, limit: int, rules: Rules, now: float) -> tuple[list[Item], list[tuple[Stream, int, int]]]:
         items: list[Item] = []
         segments: list[tuple[Stream, int, int]] = []
         room = TRANSACTION_BYTES
@@ -242,6 +244,7 @@ class Port:
             stream.state = State.IDLE
             if stream.share.closing or not stream.share.open:
                 continue
+            rules.freshen(stream, now)
             head = stream.lane.head
             most = rules.allowance(self.name, stream) if head is not None and head.by_device else limit
             taken = stream.lane.take(min(limit - len(items), most), max(room, 0), _size)

@@ -81,14 +81,16 @@ class Replays:
         share = indexed.share
         if not share.open:
             return
-        for offset, key, size in indexed.records:
-            _note(share, offset, key, size)
+        for record in indexed.records:
+            _note(share, *record)
         if indexed.whole:
             share.indexed = True
             self._looks[share] = list(share.index.devices())
 
     def parked(self, share: Share, device: str) -> None:
         """Something of this device is parked. It is pinned before the look: a change may have come before that."""
+        if not share.index.topics(device):
+            return  # nothing any more
         if device not in share.pinned:
             share.pinned.add(device)
             self._pins[device] += 1
@@ -156,7 +158,7 @@ class Replays:
         share, item.parked = stream.share, offset
         self._hold(share, 1, _bytes(item.message))
         share.index.load(stream.device, stream.name, offset)
-        stream.lane.push(item, now)
+        stream.push(item, now)
 
     def returned(self, share: Share, item: Item) -> None:
         """A parked record has its outcome, or went back to being only parked."""
@@ -169,6 +171,10 @@ class Replays:
         self._timers.pop((share, device, name), None)
         self._start((share, device, name))
         self._fill()
+        self.emptied(share, device)
+
+    def emptied(self, share: Share, device: str) -> None:
+        """Let the device go where nothing is parked for it any more."""
         if not share.index.topics(device):
             self._unpin(share, device)
 
@@ -258,14 +264,14 @@ class Replays:
             self._books.bury_parked(stream.share, message, str(error), (stream.device, stream.name, id))
             self._hold(stream.share, -1, -_bytes(message))
         else:
-            stream.lane.push(item, now)
+            stream.push(item, now)
 
 
 def _bytes(message: Any) -> int:
     return len(message.value() or b"")
 
 
-def _note(share: Share, offset: int, key: bytes | None, size: int | None) -> None:
+def _note(share: Share, offset: int, key: bytes | None, size: int | None, time: int = 0) -> None:
     try:
         device, name, id = parse_parked_key(key or b"")
     except RecordError as error:
@@ -274,4 +280,4 @@ def _note(share: Share, offset: int, key: bytes | None, size: int | None) -> Non
     if size is None:
         share.index.remove(device, name, id, offset)
     else:
-        share.index.add(device, name, id, offset, size)
+        share.index.add(device, name, id, offset, size, time)

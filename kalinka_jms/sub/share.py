@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from math import inf
 from typing import Any
 
 from kalinka_jms.records import Command
@@ -54,6 +55,8 @@ class Item:
     size: int
     parked: int | None = None
     """The offset where it is parked, for a record that is replayed."""
+    expires: float = inf
+    """When its time runs out (seconds since the epoch)."""
     by_device: bool = False
     """Whether it is delivered only when the device's own evidence says so, and not when the broker has it."""
 
@@ -81,6 +84,8 @@ class Write:
     """The stream that may go on from memory only when this is committed."""
     stub: bool = False
     """A dead letter without its value, because not even the dead-letter topic takes that."""
+    timestamp: int = 0
+    """That of the record which it keeps (milliseconds); 0: when it is written."""
     offset: int = -1
     """Where Kafka put it; known once the transaction is committed."""
     refused: str = ""
@@ -111,6 +116,18 @@ class Stream:
     state: State = State.IDLE
     port: str = ""
     """The broker it is ready for."""
+    expires: float = inf
+    """No time of what it holds runs out before (seconds since the epoch)."""
+
+    def push(self, item: Item, now: float) -> None:
+        """Append one to the lane."""
+        self.expires = min(self.expires, item.expires)
+        self.lane.push(item, now)
+
+    def queue(self, item: Item) -> None:
+        """Append one behind."""
+        self.expires = min(self.expires, item.expires)
+        self.behind.append(item)
 
 
 @dataclass(slots=True, eq=False)

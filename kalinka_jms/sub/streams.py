@@ -6,7 +6,8 @@ events and the time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kalinka_jms.config.settings import Settings
@@ -16,6 +17,7 @@ from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.backlog import Indexed, Loaded
 from kalinka_jms.sub.commits import Batch
 from kalinka_jms.sub.dispatch import Dispatcher
+from kalinka_jms.sub.expiry import Expiry
 from kalinka_jms.sub.items import Items
 from kalinka_jms.sub.outcomes import Books
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
@@ -35,14 +37,17 @@ class Streams:
         owners: Directory,
         reader: Reader,
         now: float,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """`now` is of the monotonic clock, like all times here; `wall` tells that of the records' timestamps."""
         self._settings = settings.sub
-        self._items = Items(downlinks)
+        self._items = Items(downlinks, settings.sub)
         self.books = Books(settings.dead)
         canaries = [send_prefix(canary, 0) for canary in downlinks.canaries]
         groups = {broker.name: broker.group for broker in settings.brokers}
         self.dispatcher = Dispatcher(settings.sub, outlets, groups, canaries, self._patience, owners, self, now)
         self.replays = Replays(reader, owners, self.dispatcher, self._items, self.books)
+        self.expiry = Expiry(self._items, self.books, self.replays, wall)
 
     # --- what comes
 
@@ -86,9 +91,10 @@ class Streams:
             if share.open and write.stream is not None:
                 self._unblock(share, *write.stream, write, now)
 
-    def tick(self, now: float) -> None:
+    def tick(self, shares: Sequence[Share], now: float) -> None:
         """Look for what has waited too long."""
         self.dispatcher.expire(now)
+        self.expiry.tick(shares, now)
         self.replays.due(now)
 
     def close(self, share: Share) -> None:
@@ -105,15 +111,23 @@ class Streams:
             self.replays.returned(stream.share, item)
             self.books.delivered(stream.share, item)
 
+    def freshen(self, stream: Stream, now: float) -> None:
+        self.expiry.freshen(stream, now)
+        if stream.lane.head is None:
+            self.drained(stream)
+
     def park(self, stream: Stream, now: float, *, retry: bool) -> None:
+        self.expiry.freshen(stream, now)
         items = [*stream.lane.drain(), *stream.behind]
         self._end(stream, items)
         stream.share.index.unload(stream.device, stream.name)
         self.books.park(stream.share, [item for item in items if item.parked is None])
         if retry:
             self.replays.later(stream, now)
+        self.replays.emptied(stream.share, stream.device)
 
     def move(self, stream: Stream, group: str, now: float) -> None:
+        self.expiry.freshen(stream, now)
         head = stream.lane.head
         if head is None or head.command.hops >= self._settings.max_hops:
             self.park(stream, now, retry=True)
@@ -139,15 +153,18 @@ class Streams:
         if share.known(item):
             self.books.duplicate(share, item)
             return
+        if self.expiry.over(item):
+            self.books.expire(share, item)
+            return
         mark = item.mark
         device, name = mark[:2]
         share.active.add(mark)
         if not share.blocked(device, name):
             stream = share.stream(device, name)
-            stream.lane.push(item, now)
+            stream.push(item, now)
             self.dispatcher.send(stream, now)
         elif (device, name) in share.streams and share.index.loaded(device, name):
-            share.streams[device, name].behind.append(item)
+            share.streams[device, name].queue(item)
         else:
             self.books.park(share, [item])
 
@@ -168,18 +185,20 @@ class Streams:
         if not share.parking[key]:
             del share.parking[key]  # nothing before them is on its way any more: they move up
             while stream is not None and stream.behind:
-                stream.lane.push(stream.behind.popleft(), now)
+                stream.push(stream.behind.popleft(), now)
         if stream is not None:
             self.dispatcher.send(stream, now)
 
     def _parked(self, share: Share, stream: Stream | None, item: Item, offset: int, now: float) -> None:
         device, name, id = item.mark[:3]
         next_in_line = stream is not None and share.index.loaded(device, name)
-        share.index.add(device, name, id, offset, len(item.message.value()))
+        share.index.add(device, name, id, offset, len(item.message.value()), item.command.timestamp)
         if stream is not None and next_in_line:
             if self.replays.has_room:
                 self.replays.keep(stream, item, offset, now)
             else:
                 self.books.park(share, stream.behind)  # behind this one, in Kafka as well
                 stream.behind.clear()
+        if not next_in_line:
+            self.expiry.parked(share, device, name)
         self.replays.parked(share, device)

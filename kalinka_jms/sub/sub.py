@@ -197,7 +197,7 @@ class Sub:
     def _tick(self, now: float) -> None:
         if now - self._ticked_at >= TICK:
             self._ticked_at = now
-            self._streams.tick(now)
+            self._streams.tick(self._partitions.shares, now)
             self._look_around()
             self._figures.state(self._streams, self._partitions.shares, now)
 

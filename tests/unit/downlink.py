@@ -51,10 +51,11 @@ def record(
     topic: str = MQTT,
     partition: int = 0,
     headers: Iterable[tuple[str, bytes | None]] = (),
+    time: int = 1,
 ) -> Any:
-    """A record as Kafka's consumer hands it over."""
+    """A record as Kafka's consumer hands it over; `time` in milliseconds."""
     key = device.encode() if isinstance(device, str) else device
-    more: dict[str, Any] = {"headers": list(headers) or None, "timestamp": (1, 1)}
+    more: dict[str, Any] = {"headers": list(headers) or None, "timestamp": (1, time)}
     return Message(topic=topic, partition=partition, offset=offset, key=key, value=value, **more)
 
 
@@ -144,9 +145,11 @@ class FakeOwners:
 class Bench:
     """Streams with fakes around them, and a Kafka that takes whatever is committed, if it is told to."""
 
-    def __init__(self, **sub: Any) -> None:
-        self.settings = settings(**sub)
+    def __init__(self, down: Sequence[dict[str, Any]] = (), **sub: Any) -> None:
+        self.settings = settings(down, **sub)
         self.now = 0.0
+        self.born = 1000.0
+        """The time of records' timestamps when `now` was 0, in seconds."""
         self.registry = FakeRegistry()
         self.told: list[str] = []
         """Devices whose changes wait in the mailbox."""
@@ -154,7 +157,15 @@ class Bench:
         self.outlets = {name: FakeOutlet(name) for name, group in GROUPS.items() if group == "0"}
         self.reader = FakeReader()
         downlinks = Downlinks(self.settings.routes.down, ("0",))
-        self.streams = Streams(self.settings, downlinks, self.outlets, self.owners, self.reader, 0.0)  # type: ignore[arg-type]
+        self.streams = Streams(
+            self.settings,
+            downlinks,
+            self.outlets,  # type: ignore[arg-type]
+            self.owners,
+            self.reader,
+            0.0,
+            lambda: self.born + self.now,
+        )
         self.books, self.dispatcher, self.replays = self.streams.books, self.streams.dispatcher, self.streams.replays
         self.figures = Figures(downlinks, FakeEnds(), FakeOwners())  # type: ignore[arg-type]
         self.shares: list[Share] = []
@@ -220,16 +231,16 @@ class Bench:
     def wait(self, seconds: float) -> None:
         """Time goes by."""
         self.now += seconds
-        self.streams.tick(self.now)
+        self.streams.tick(self.shares, self.now)
         self.settle()
 
     # --- Kafka
 
-    def open(self, partition: int = 0, parked: Iterable[tuple[int, bytes, int | None]] = ()) -> Share:
-        """A partition is assigned, with these parked records (offset, key, bytes)."""
+    def open(self, partition: int = 0, parked: Iterable[tuple[int, bytes, int | None]] = (), time: int = 1) -> Share:
+        """A partition is assigned, with these parked records (offset, key, bytes), all of that time."""
         share = Share("0", partition)
         self.shares.append(share)
-        self.streams.read(Indexed(share, list(parked), True), self.now)
+        self.streams.read(Indexed(share, [(*record, time) for record in parked], True), self.now)
         self.settle()
         return share
 
@@ -257,7 +268,8 @@ class Bench:
 
     def append(self, write: Any) -> int:
         log = self.log.setdefault((write.topic, max(write.partition, 0)), [])
-        log.append(record(len(log), write.key, write.value, write.topic, max(write.partition, 0), write.headers))
+        time = write.timestamp or int((self.born + self.now) * 1000)
+        log.append(record(len(log), write.key, write.value, write.topic, max(write.partition, 0), write.headers, time))
         return len(log) - 1
 
     def load(self) -> None:

@@ -56,7 +56,7 @@ class Scene:
             assert isinstance(event, Indexed) and event.share is (share or self.share)
             found += event.records
             if event.whole:
-                return [(offset, size) for offset, _, size in found]
+                return [(offset, size) for offset, _, size, _ in found]
 
     def loaded(self, number: int) -> dict[int, bytes | None]:
         """The next so many records that come."""

@@ -149,7 +149,7 @@ prefetch = 7
         '"," or "?")',
         'pub.exclusive = "yes": should be true (order kept) or false (throughput before order)',
         "sub.prefetch: unknown key; known here are ack_timeout, consumer_group, echo_timeout, groups, max_hops, "
-        "transaction, transactions_in_flight, window_bytes, window_records",
+        "max_parked, transaction, transactions_in_flight, ttl, window_bytes, window_records",
         'dead = "a b": should be the name of a Kafka topic (letters, digits, . _ -; at most 249)',
         'route: unknown key; did you mean "routes"?',
         'brokers[2].name = "dev1": is that of brokers[0] already',

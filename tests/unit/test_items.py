@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from downlink import MQTT, SPARK, record
 
-from kalinka_jms.config.settings import DEFAULT_DOWN
+from kalinka_jms.config.settings import DEFAULT_DOWN, Sub
 from kalinka_jms.errors import RecordError
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.items import Items
 from kalinka_jms.sub.parked import parked_key
 
-ITEMS = Items(Downlinks(DEFAULT_DOWN, ("0",)))
+ITEMS = Items(Downlinks(DEFAULT_DOWN, ("0",)), Sub())
 
 
 def test_a_record_of_a_device_goes_to_its_topic() -> None:

@@ -70,14 +70,16 @@ def test_what_is_read_at_once_is_bounded_in_bytes() -> None:
 def test_parked_again_is_at_its_new_place_and_not_loaded() -> None:
     index = ParkedIndex()
     index.add("dev1", "t", "a", 0, size=5)
-    index.add("dev1", "t", "b", 1, size=7, expires=99.0)
+    index.add("dev1", "t", "b", 1, size=7, time=99)
     index.load("dev1", "t", 1)
     index.add("dev1", "t", "a", 2, size=6)
     assert index.backlog("dev1", "t") == [1, 2]
     assert index.next("dev1", "t", 9) == [(2, "a", 6)]
-    assert (index.count, index.bytes, index.expires("dev1", "t", "b")) == (2, 13, 99.0)
-    index.add("dev1", "t", "b", 3, size=7)
-    assert index.expires("dev1", "t", "b") is None
+    assert (index.count, index.bytes, index.first("dev1", "t")) == (2, 13, (2, "a", 0))
+    index.unload("dev1", "t")
+    assert index.first("dev1", "t") == (1, "b", 99)
+    assert index.first("dev1", "t", skip=1) == (2, "a", 0)
+    assert index.first("dev1", "t", skip=2) is None and index.waiting("dev1", "t") == 2
 
 
 def test_what_comes_after_a_load_is_not_loaded() -> None:
@@ -134,7 +136,7 @@ class Record:
     id: str
     offset: int
     size: int
-    expires: float | None = None
+    time: int = 0
     loaded: bool = False
 
 
@@ -143,7 +145,7 @@ topics = st.sampled_from(["t", "u"])
 ids = st.sampled_from([f"id{n}" for n in range(12)])
 gaps = st.integers(min_value=0, max_value=3)
 sizes = st.integers(min_value=0, max_value=9) | st.integers(min_value=0, max_value=2**32 - 1)
-times = st.none() | st.floats(min_value=0, max_value=99)
+times = st.integers(min_value=0, max_value=99) | st.integers(min_value=0, max_value=2**44 - 1)
 bounds = st.none() | st.integers(min_value=0, max_value=30)
 
 
@@ -163,12 +165,12 @@ class ParkedMachine(RuleBasedStateMachine):
         self.records = kept
         return found
 
-    @rule(device=devices, topic=topics, id=ids, gap=gaps, size=sizes, expires=times)
-    def add(self, device: str, topic: str, id: str, gap: int, size: int, expires: float | None) -> None:
+    @rule(device=devices, topic=topics, id=ids, gap=gaps, size=sizes, time=times)
+    def add(self, device: str, topic: str, id: str, gap: int, size: int, time: int) -> None:
         offset = self.position + gap
-        self.index.add(device, topic, id, offset, size, expires=expires)
+        self.index.add(device, topic, id, offset, size, time)
         self.discard(device, topic, id)
-        self.records.append(Record(device, topic, id, offset, size, expires))
+        self.records.append(Record(device, topic, id, offset, size, time))
         self.position = offset + 1
 
     @rule(device=devices, topic=topics, id=ids, gap=st.none() | gaps)
@@ -212,8 +214,9 @@ class ParkedMachine(RuleBasedStateMachine):
             assert all(
                 self.index.has(device, topic, f"id{n}") == any(r.id == f"id{n}" for r in lane) for n in range(12)
             )
-            told = {r.id: r.expires for r in lane}
-            assert all(self.index.expires(device, topic, f"id{n}") == told.get(f"id{n}") for n in range(12))
+            waiting = [(r.offset, r.id, r.time) for r in lane if not r.loaded]
+            assert self.index.waiting(device, topic) == len(waiting)
+            assert [self.index.first(device, topic, n) for n in range(len(waiting) + 1)] == [*waiting, None]
         assert self.index.devices() == {r.device for r in self.records}
         assert self.index.count == len(self.records)
         assert self.index.bytes == sum(r.size for r in self.records)

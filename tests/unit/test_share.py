@@ -7,13 +7,13 @@ from downlink import MQTT, SPARK, record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalinka_jms.config.settings import DEFAULT_DOWN
+from kalinka_jms.config.settings import DEFAULT_DOWN, Sub
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub import share as module
 from kalinka_jms.sub.items import Items
 from kalinka_jms.sub.share import Item, Share
 
-ITEMS = Items(Downlinks(DEFAULT_DOWN, ("0",)))
+ITEMS = Items(Downlinks(DEFAULT_DOWN, ("0",)), Sub())
 
 
 def item(offset: int, device: str = "d1", id: str = "", hops: int = 0, topic: str = MQTT, source: str = "s") -> Item:

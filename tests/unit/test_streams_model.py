@@ -38,12 +38,16 @@ Key = tuple[str, str, str]
 class Model(RuleBasedStateMachine):
     """`records` is what was produced; everything else is found out from what the fakes saw."""
 
+    TTL: float | None = None
+    MOST: int | None = None
+    """`ttl` and `max_parked`."""
+
     def __init__(self) -> None:
         super().__init__()
         self.bounds = ExitStack()
         for module, bounds in BOUNDS.items():
             self.bounds.enter_context(patch.multiple(module, **bounds))
-        self.bench = Bench(transaction=3, transactions_in_flight=2, max_hops=2)
+        self.bench = Bench(transaction=3, transactions_in_flight=2, max_hops=2, ttl=self.TTL, max_parked=self.MOST)
         self.streams, self.books = self.bench.streams, self.bench.books
         self.records: dict[tuple[str, int], list[Any]] = {(t, p): [] for t in TOPICS for p in PARTITIONS}
         self.large: set[bytes] = set()
@@ -109,7 +113,8 @@ class Model(RuleBasedStateMachine):
         topic, partition = data.draw(st.sampled_from(sorted(self.records)))
         if log := self.records[topic, partition]:
             first = data.draw(st.sampled_from(log))
-            log.append(record(len(log), first.key(), first.value(), topic, partition, first.headers() or ()))
+            headers, time = first.headers() or (), first.timestamp()[1]
+            log.append(record(len(log), first.key(), first.value(), topic, partition, headers, time))
 
     @rule(topic=st.sampled_from(TOPICS[:1]), partition=st.sampled_from(PARTITIONS[:1]))
     def produce_poison(self, topic: str, partition: int) -> None:
@@ -161,7 +166,7 @@ class Model(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((0.3, 3.0, 11.0)))
     def wait(self, seconds: float) -> None:
         self.bench.now += seconds
-        self.streams.tick(self.bench.now)
+        self.streams.tick(self.bench.shares, self.bench.now)
         self._written()
 
     # --- links
@@ -220,7 +225,9 @@ class Model(RuleBasedStateMachine):
         for share in self._shares(partition):
             if not share.indexed:
                 log = self.bench.log.get(("0.parked", partition), [])
-                found = [(m.offset(), m.key(), None if m.value() is None else len(m.value())) for m in log]
+                found = [
+                    (m.offset(), m.key(), None if m.value() is None else len(m.value()), m.timestamp()[1]) for m in log
+                ]
                 self.streams.read(Indexed(share, found, True), self.bench.now)
 
     @rule(partition=st.sampled_from(PARTITIONS), orderly=st.booleans())
@@ -330,7 +337,26 @@ class Model(RuleBasedStateMachine):
         for place, offset in self.committed.items():
             for message in self.records[place][:offset]:
                 received = self.received.get((message.key() or b"").decode(), [])
-                assert message.value() in kept or message.value() in received
+                assert message.value() in kept or message.value() in received or self._may_expire(message)
+
+    def _may_expire(self, message: Any) -> bool:
+        """Whether its time has run out, or so many of its route came later that there is no room for it.
+
+        What comes from several sources is parked in any order.
+        """
+        newer = {
+            other.value()
+            for other in self.records[message.topic(), message.partition()]
+            if other.key() == message.key()
+            and (other.offset() > message.offset() or other.headers() != message.headers())
+        }
+        return self._old(message) or (self.MOST is not None and len(newer - {message.value()}) >= self.MOST)
+
+    def _old(self, message: Any) -> bool:
+        return self.TTL is not None and message.timestamp()[1] / 1000 + self.TTL <= self._wall()
+
+    def _wall(self) -> float:
+        return self.bench.born + self.bench.now
 
     @invariant()
     def first_occurrences_are_in_order(self) -> None:
@@ -377,7 +403,7 @@ class Model(RuleBasedStateMachine):
         if large:
             self.large.add(value)
         headers = [("kalinka.source", source), ("kalinka.id", b"id" + value)]
-        log.append(record(len(log), device, value, topic, partition, headers))
+        log.append(record(len(log), device, value, topic, partition, headers, int(self._wall() * 1000)))
 
     def _turn(self) -> None:
         for partition in PARTITIONS:
@@ -429,10 +455,17 @@ class Model(RuleBasedStateMachine):
 
     def _written(self) -> None:
         for broker, outlet in self.bench.outlets.items():
+            self._assert_fresh(outlet.written)
             self.lines[broker] += self._pop(outlet.written, len(outlet.written))
             for identity in self._pop(outlet.dropped, len(outlet.dropped)):
                 if self.identities.get(broker) == identity:
                     del self.identities[broker]
+
+    def _assert_fresh(self, written: list[Transaction]) -> None:
+        """What was written just now was not too old."""
+        if self.TTL is not None:
+            values = {payload for transaction in written for _, payload in transaction.sends}
+            assert not any(self._old(m) for log in self.records.values() for m in log if m.value() in values)
 
     def _listed(self, device: str, broker: str) -> bool:
         entry = self.bench.registry.entries.get(device)
@@ -453,5 +486,13 @@ def _size(message: Any) -> int:
     return len(message.value() or b"") + len(message.key() or b"") + 100
 
 
+class LimitedModel(Model):
+    """Records run out of time, and there is little room for what is parked."""
+
+    TTL, MOST = 12.0, 4
+
+
 TestStreams = Model.TestCase
 TestStreams.settings = hypothesis_settings(max_examples=60, stateful_step_count=80, deadline=None)
+TestLimitedStreams = LimitedModel.TestCase
+TestLimitedStreams.settings = hypothesis_settings(max_examples=40, stateful_step_count=60, deadline=None)

@@ -51,7 +51,11 @@ def test_topics_that_only_messages_name_are_told_apart() -> None:
 def test_an_empty_cluster_gets_them_all() -> None:
     made = steps()
     assert [(s.action, s.partitions, s.replication) for s in made.values()] == [("create", 12, 3)] * 5
-    assert made["0.parked"].settings == {"cleanup.policy": "compact", "min.insync.replicas": "2"}
+    assert made["0.parked"].settings == {
+        "cleanup.policy": "compact",
+        "message.timestamp.type": "CreateTime",
+        "min.insync.replicas": "2",
+    }
     assert made["kalinka.dead"].settings == {"retention.ms": "-1", "min.insync.replicas": "2"}
 
 
