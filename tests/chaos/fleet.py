@@ -57,6 +57,12 @@ class Device:
     def listening(self) -> bool:
         return self.session is not None and self.session.listening and not self.session.leaving
 
+    @property
+    def at_target(self) -> bool:
+        """It listens where it wants to be."""
+        session = self.session
+        return self.listening and session is not None and session.broker == self.target
+
 
 @dataclass(slots=True)
 class Session:
@@ -69,6 +75,7 @@ class Session:
     leaving: bool = False
     unsubscribed: float | None = None
     asked: bool = False
+    reached: bool = False
     in_flight: dict[int, tuple[Stream, int, float]] = field(default_factory=dict)
 
 
@@ -89,8 +96,10 @@ class Fleet:
         self.devices = {name: Device(name, _peers(names, at), clean) for at, name in enumerate(names)}
         self.rate = 0.0
         self.failure: Exception | None = None
-        self.broken: Callable[[Device, Session, Window], None] = lambda *_: None
-        """Told of every connection that broke, with the window that somebody has to close."""
+        self.broken: Callable[[Window, str, float], None] = lambda *_: None
+        """Told of every connection that broke at a broker, when, and the window that somebody has to close."""
+        self.reached: Callable[[str, float], None] = lambda *_: None
+        """Told of the first message that a device gets on a new connection."""
         self._judge = judge
         self._run_id = run
         self._size = size
@@ -219,12 +228,12 @@ class Fleet:
     def _leave(self, device: Device, session: Session, now: float) -> None:
         if session.in_flight and now - session.since < CONNACK:
             return
-        if device.clean and not session.asked:
+        if not session.asked:
             session.asked = True
-            session.client.unsubscribe([topic for topic, _ in device.filters])
+            self._tell(device, session)  # the broker drops what it dispatches as it takes UNSUBSCRIBE
+            if device.clean:
+                session.client.unsubscribe([topic for topic, _ in device.filters])
         if not device.clean or (session.unsubscribed is not None and now - session.unsubscribed > LINGER):
-            if not device.clean:
-                self.broken(device, session, self._judge.broke(device.name, now))
             self._close(device)
 
     def _connect(self, device: Device, now: float) -> None:
@@ -233,11 +242,11 @@ class Fleet:
         client.connect_timeout = 1.0
         client.max_inflight_messages_set(IN_FLIGHT)
         session = Session(client, device.target, now)
-        client.on_connect = lambda *_: client.subscribe(device.filters)
+        client.on_connect = lambda *_: _ignore(client.subscribe(device.filters))
         client.on_subscribe = lambda *_: setattr(session, "listening", True)
         client.on_unsubscribe = lambda *_: setattr(session, "unsubscribed", time.monotonic())
         client.on_publish = lambda _client, _data, mid, *_: self._acknowledged(session, mid)
-        client.on_message = lambda _client, _data, message: self._arrived(device, message)
+        client.on_message = lambda _client, _data, message: self._arrived(device, session, message)
         try:
             client.connect(device.target.host, device.target.port, device.keepalive)
         except OSError:
@@ -261,10 +270,14 @@ class Fleet:
         session = device.session
         if session is None:
             return
-        if session.listening and session.unsubscribed is None:
-            self.broken(device, session, self._judge.broke(device.name, time.monotonic()))
+        if session.listening and not session.asked:
+            self._tell(device, session)
         self._close(device, politely=False)
         self._again(device)
+
+    def _tell(self, device: Device, session: Session) -> None:
+        now = time.monotonic()
+        self.broken(self._judge.broke(device.name, now, keeps=not device.clean), session.broker.name, now)
 
     def _again(self, device: Device) -> None:
         device.retry_at = time.monotonic() + RETRY
@@ -312,10 +325,18 @@ class Fleet:
         if entry is not None:
             self._judge.promise("up", entry[0], entry[1])
 
-    def _arrived(self, device: Device, message: MQTTMessage) -> None:
-        found = decode(self._run_id, message.payload)
-        if found is not None:
-            self._judge.arrive("down", *found, device.name, time.monotonic())
+    def _arrived(self, device: Device, session: Session, message: MQTTMessage) -> None:
+        found, now = decode(self._run_id, bytes(message.payload)), time.monotonic()
+        if found is None:
+            return
+        if not session.reached:
+            session.reached = True
+            self.reached(device.name, now)
+        self._judge.arrive("down", *found, device.name, now)
+
+
+def _ignore(_: object) -> None:
+    """What a callback must not return."""
 
 
 def _peers(names: Sequence[str], at: int) -> tuple[str, ...]:
