@@ -23,6 +23,8 @@ Leg = Literal["up", "down"]
 LEGS: tuple[Leg, ...] = ("up", "down")
 KEPT = 20
 """Single messages that a verdict names, of each kind."""
+SILENT = 1.0
+"""Seconds without an arrival after which a group does not flow: at the usual load it has several messages a second."""
 
 Group = tuple[str, ...]
 """Streams that recover together: ("up", broker, queue), or ("down", device)."""
@@ -118,6 +120,7 @@ class Judge:
         self._strays: list[str] = []
         self._marks: dict[Stream, int] = {}
         self._blown = 0.0
+        self._flowing: set[Group] = set()
         self._progress: dict[Group, float] = {}
         self._heard: dict[Group, float] = {}
         self._silence: defaultdict[Group, float] = defaultdict(float)
@@ -175,10 +178,15 @@ class Judge:
     # -- recovery
 
     def blow(self, at: float) -> None:
-        """From now on: how long until each group goes on. Only what is sent after this counts as progress."""
+        """From now on: how long until each group goes on.
+
+        What was under way is no progress: only what is sent after this counts. A group that was silent already has
+        nothing under way, and goes on with anything that arrives, though it were of a backlog.
+        """
         with self._lock:
             self._blown = at
             self._progress = {}
+            self._flowing = {group for group, heard in self._heard.items() if at - heard < SILENT}
             self._marks = {stream: page.last for stream, page in self._pages.items()}
 
     def progress(self) -> dict[Group, float]:
@@ -259,7 +267,7 @@ class Judge:
         self._heard[group] = at
         if before is not None:
             self._silence[group] = max(self._silence[group], at - before)
-        if group not in self._progress and number > self._marks.get(stream, 0):
+        if group not in self._progress and (group not in self._flowing or number > self._marks.get(stream, 0)):
             self._progress[group] = at - self._blown
 
     def _reordered(self, stream: Stream, leg: Leg, low: int, high: int) -> Iterator[int]:

@@ -102,6 +102,11 @@ class Ends:
             else:
                 self._open[window.device, broker].append(_Open(window, waits))
 
+    def settled(self, device: str) -> bool:
+        """Whether no window of the device is open."""
+        with self._lock:
+            return not any(place[0] == device for place in self._open)
+
     def reached(self, device: str, at: float) -> None:
         """The device got something on a new connection: from now on the bridge knows where it listens."""
         with self._lock:

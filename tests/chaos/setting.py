@@ -41,7 +41,6 @@ def write_config(lab: Lab, folder: Path, delivery: str, zookeeper: Sequence[tupl
     hosts = ",".join(f"{host}:{port}" for host, port in zookeeper)
     text = lab.config().replace(lab.layout.zookeeper, hosts)
     text = text.replace('delivery = "broker"', f'delivery = "{delivery}"')
-    text = text.replace("[kafka]", '[kafka]\n"session.timeout.ms" = 6000', 1)
     path = folder / "chaos.toml"
     path.write_text(text)
     return path

@@ -22,13 +22,15 @@ from tests.chaos.bridge import Bridge
 from tests.chaos.fleet import Fleet
 from tests.chaos.judge import LEGS, Count, Group, Judge, Leg
 from tests.chaos.kafka import Kafka, wait_settled
-from tests.chaos.message import BACK_END
+from tests.chaos.message import BACK_END, Stream
 from tests.chaos.observer import Ends, Observer
 from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import Scenario
 
 PATIENCE = 60.0
 """Seconds for what is under way at the end of a scenario. No bound: those are `Stage.recovered`."""
+BLOCKED = 3.0
+"""Seconds without a PUBACK after which a broker counts as blocked."""
 CALM = 3.0
 """Seconds of undisturbed load before a blow."""
 
@@ -189,10 +191,22 @@ class Stage:
         """Some devices, drawn by the seed, leave for the next broker; returns at once."""
         names = self.chance.sample(self.fleet.listening, count)
         for name in names:
-            device = self.fleet.devices[name]
-            here = self.fleet.brokers.index(device.target) if device.target in self.fleet.brokers else 0
-            self.fleet.move(name, self.fleet.brokers[(here + 1) % len(self.fleet.brokers)])
+            self.next_broker(name)
         return names
+
+    def next_broker(self, name: str, *, politely: bool = True) -> None:
+        """A device goes to the next broker: it leaves in order, or its connection breaks."""
+        target, brokers = self.fleet.devices[name].target, self.fleet.brokers
+        here = [broker.name for broker in brokers].index(target.name) if target else 0
+        broker = brokers[(here + 1) % len(brokers)]
+        if politely:
+            self.fleet.move(name, broker)
+        else:
+            self.fleet.cut(name, broker)
+
+    def blocked(self, broker: str, timeout: float) -> bool:
+        """Wait until a broker acknowledges nothing to its devices any more; whether it came to that."""
+        return wait_until(lambda: self.fleet.stalled(broker) > BLOCKED, timeout)
 
     def spread(self) -> None:
         """Every device goes to the broker where it began."""
@@ -250,10 +264,15 @@ class Stage:
         self.bridge.heal()
         self.listening()
 
-    def _judge(self, outcome: Outcome) -> None:
+    def settle(self) -> tuple[dict[Stream, int], bool]:
+        """Wait for everything that was sent until now; how far that is, and whether all of it was answered."""
         mark = self.judge.mark()
         settled = wait_settled((self.fleet, self.kafka), time.monotonic(), PATIENCE)
         wait_until(lambda: not self.judge.missing(mark), PATIENCE)
+        return mark, settled
+
+    def _judge(self, outcome: Outcome) -> None:
+        mark, settled = self.settle()
         outcome.counts = {leg: self.judge.count(leg, mark) for leg in LEGS}
         self.judge.close(mark)
         outcome.faults += [] if settled else ["what was sent got no answer"]

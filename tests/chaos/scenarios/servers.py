@@ -48,6 +48,7 @@ def pause_broker(stage: Stage) -> None:
 def kill_broker(stage: Stage) -> None:
     stage.lab.kill(["dev2.activemq"])
     stage.blow("killed dev2.activemq")
+    stage.until(lambda: not stage.fleet.at("dev2"), 10, "the devices notice")
     stage.listening()
     stage.recovered(up=LINK, down=SUB)
     time.sleep(5)
@@ -65,6 +66,7 @@ def kill_broker(stage: Stage) -> None:
 def empty_broker(stage: Stage) -> None:
     stage.lab.kill(["dev3.activemq"])
     stage.blow("killed dev3.activemq, deleted its store")
+    stage.until(lambda: not stage.fleet.at("dev3"), 10, "the devices notice")
     stage.wipe("dev3")
     stage.lab.start(["dev3.activemq"])
     stage.blow("dev3.activemq answers again, empty")
