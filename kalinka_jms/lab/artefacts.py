@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
@@ -39,7 +40,7 @@ def servers(into: Path) -> tuple[dict[str, str], bool]:
     for kind in get_args(Kind):
         directory = jars.fetch(kind, _tell)
         target = into / f"{directory.name}.tar"
-        new |= _once(target, lambda target, files=sorted(directory.iterdir()): _pack(target, files))  # type: ignore[misc]
+        new |= _once(target, partial(_pack, files=sorted(directory.iterdir())))
         made[kind] = str(target)
     return made, new
 
