@@ -9,38 +9,21 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from kalinka_jms.config.settings import Sub
 from kalinka_jms.errors import LinkLost
 from kalinka_jms.registry import UNKNOWN, Directory
 from kalinka_jms.registry.entry import Entry
 from kalinka_jms.sub.custody import Custody
+from kalinka_jms.sub.decisions import Outcomes
+from kalinka_jms.sub.flight import Segment
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
 from kalinka_jms.sub.parcels import Parcel
-from kalinka_jms.sub.port import Port, Segment
+from kalinka_jms.sub.port import Port
 from kalinka_jms.sub.sends import CanaryReport, Echo, Evidence, Report
 from kalinka_jms.sub.share import Item, Share, State, Stream
 
 log = logging.getLogger("kalinka.sub")
-
-
-class Outcomes(Protocol):
-    """What the dispatcher decides."""
-
-    def delivered(self, stream: Stream, items: Sequence[Item]) -> None: ...
-
-    def freshen(self, stream: Stream, now: float) -> None:
-        """The stream is about to be sent: end what of it is too old."""
-
-    def park(self, stream: Stream, now: float, *, retry: bool) -> None:
-        """Park all of the stream. `retry`: the registry says that it listens, so no event may announce the change."""
-
-    def move(self, stream: Stream, group: str, now: float) -> None:
-        """Hand all of the stream to another group."""
-
-    def drained(self, stream: Stream) -> None:
-        """The stream has nothing to send any more."""
 
 
 class Dispatcher:
@@ -105,8 +88,7 @@ class Dispatcher:
     def expire(self, now: float) -> None:
         """Park what has waited too long; drop links whose echo has not come in time."""
         waiting = [stream for streams in self._waiting.values() for stream in streams]
-        ready = [stream for port in self._ports.values() for stream in port.ready]
-        for stream in waiting + ready:
+        for stream in waiting + [stream for port in self._ports.values() for stream in port.ready]:
             since = stream.lane.waiting_since
             if since is not None and since < now - self._patience(stream):
                 self._leave(stream)
@@ -175,7 +157,7 @@ class Dispatcher:
                 self.owner_changed(device, now)
         elif port.speaks(event.identity):
             if isinstance(event, LinkDown):
-                self._lost(port, now)
+                self._lost(port, now, event)
             else:
                 self._evidence(port, event.evidence, now)
 
@@ -268,11 +250,15 @@ class Dispatcher:
         port.drop(reason)
         self._lost(port, now)
 
-    def _lost(self, port: Port, now: float) -> None:
+    def _lost(self, port: Port, now: float, event: LinkDown | None = None) -> None:
         self._hidden.pop(port.name, None)
         held = [parcel.stream for parcel in port.parcels]
         self._custody.salvage(port, now)
-        for stream in dict.fromkeys((*held, *port.fall(now))):
+        culprit = port.blame() if event is not None and event.by_broker else None
+        streams = dict.fromkeys((*held, *port.fall(now)))
+        if event is not None and culprit is not None and culprit.share.open:
+            self._outcomes.reject(culprit, culprit.lane.pop(now), f"the broker ends the link by it: {event.reason}")
+        for stream in streams:
             self.send(stream, now)
 
     def _watch_canaries(self, broker: str, places: set[int], silent: set[int]) -> None:

@@ -75,6 +75,11 @@ class Lane(Generic[T]):
             self._since = now if self._items else None
         return delivered
 
+    def pop(self, now: float) -> T:
+        """Remove the head, which is not in flight, and return it: it has its outcome."""
+        self._since = now if len(self._items) > 1 else None
+        return self._items.popleft()
+
     def give_back(self) -> int:
         """The link is lost: what was in flight waits at the head again, order kept. Returns how many that are."""
         count, self._flying = self._flying, 0

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
 from kalinka_jms.config.settings import Sub
 from kalinka_jms.errors import LinkLost
 from kalinka_jms.sub.barrier import Barrier
+from kalinka_jms.sub.flight import Flight, Landing, Segment
 from kalinka_jms.sub.outlet import Outlet
 from kalinka_jms.sub.parcels import Parcel, Parcels
 from kalinka_jms.sub.receipts import Listeners, Receipts
 from kalinka_jms.sub.sends import encode
 from kalinka_jms.sub.share import Item, State, Stream
+from kalinka_jms.sub.trial import Trial, Turn
+
+log = logging.getLogger("kalinka.sub")
 
 TRANSACTION_BYTES = 1024 * 1024
 """Bytes of payload after which a transaction takes no further record."""
@@ -24,46 +28,6 @@ UNCONFIRMED = 5000
 """Sends on one connection that may wait for their devices, about: of each the broker says two things or more on the
 subscription that brings the echo, and what exceeds that subscription's prefetch (32,767) may be lost where the broker
 has a limit for what is pending."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A run of sends of one stream within a transaction, and those of them that nobody received, from 0."""
-
-    stream: Stream
-    items: Sequence[Item]
-    absent: frozenset[int] = frozenset()
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A transaction that waits for its echo."""
-
-    segments: list[tuple[Stream, int, int]]
-    """Each stream with the place of its first item, and how many it has."""
-    places: set[int]
-    """The routes that it has sends of."""
-    silent: set[int]
-    """Those of them whose canary the broker has not reported so far."""
-    echo: int
-    """The number that its echo has among the connection's messages."""
-    doubted: list[Parcel]
-    """What its echo decides about."""
-
-
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """A transaction that went through: what came of it, and what its devices are to confirm."""
-
-    segments: list[Segment]
-    parcels: list[Parcel]
-    doubted: list[Parcel]
-    """Parcels of earlier transactions that were doubted before this one was written: all that the broker said of them
-    until then has come."""
-    places: set[int]
-    """The routes that it has sends of."""
-    silent: set[int]
-    """Those where absence was not seen."""
 
 
 class Rules(Protocol):
@@ -85,7 +49,8 @@ class Port:
         self._outlet = outlet
         self._identity = ""
         self._barrier: Barrier[Item] = Barrier()
-        self._flights: dict[int, _Flight] = {}
+        self._flights: dict[int, Flight] = {}
+        self._trial: Trial[Stream] = Trial()
         self._messages = 0  # sent on this connection
         self._tickets = count()
         self._ready: deque[tuple[int, Stream]] = deque()
@@ -127,6 +92,7 @@ class Port:
         """A new connection stands; `fall` came before."""
         self._identity, self._barrier, self._messages = identity, Barrier(), 0
         self.parcels.clear()
+        self._trial.rose()
 
     def fall(self, now: float) -> list[Stream]:
         """The connection is gone: nothing in flight is proven any more, and it stands at the head of its stream again.
@@ -145,6 +111,14 @@ class Port:
         self._barrier.abandon()
         return streams
 
+    def blame(self) -> Stream | None:
+        """The broker ended the connection, `fall` comes next: the stream whose head did that, once it is certain."""
+        before = self._trial.active
+        culprit = self._trial.broke([run for flight in self._flights.values() for run in flight.runs])
+        if self._trial.active and not before:
+            log.info("the link broke under records: looking whether one of them did it", extra={"broker": self.name})
+        return culprit
+
     def drop(self, reason: str) -> None:
         """End the present connection."""
         self._outlet.drop(self._identity, reason)
@@ -158,18 +132,43 @@ class Port:
 
     def depart(self, settings: Sub, canaries: Sequence[bytes], rules: Rules, now: float) -> bool:
         """Write one transaction of what is ready; False where that is nothing."""
+        if self._trial.active:
+            return not self._flights and self._depart_by_turns(settings, canaries, rules, now)
         items, segments = self._collect(settings.transaction, rules, now)
         if not items and not self._doubted:
             return False
-        places = {item.route for item in items}
+        self._write(items, segments, {item.route for item in items}, canaries, rules, now)
+        return True
+
+    def _depart_by_turns(self, settings: Sub, canaries: Sequence[bytes], rules: Rules, now: float) -> bool:
+        """Somebody is under suspicion of breaking the link: who goes next is for the trial to say."""
+        while self._trial.active:
+            turn = self._trial.turn
+            places = set(range(len(canaries)))
+            items, segments = ([], []) if turn is Turn.CHECK else self._collect(settings.transaction, rules, now, turn)
+            if items or turn is Turn.CHECK:
+                self._trial.sent(turn)
+                self._write(items, segments, {item.route for item in items} or places, canaries, rules, now)
+                return True
+            self._trial.none(turn)
+        return self.depart(settings, canaries, rules, now)
+
+    def _write(
+        self,
+        items: list[Item],
+        segments: list[tuple[Stream, int, int]],
+        places: set[int],
+        canaries: Sequence[bytes],
+        rules: Rules,
+        now: float,
+    ) -> None:
         number = self._barrier.open(items, now)
         own = [(place, canaries[place]) for place in sorted(places)]
         self._entrust(items, segments, rules, now)
         self._messages += len(items) + len(own) + 1
-        self._flights[number] = _Flight(segments, places, set(places), self._messages, self._doubted)
+        self._flights[number] = Flight(segments, places, set(places), self._messages, self._doubted)
         self._doubted = []
         self._outlet.write(self._identity, encode(self._identity, number, [item.send for item in items], own))
-        return True
 
     def doubt(self, parcel: Parcel) -> None:
         """Its device seems to be gone: have an echo come back, for what the broker said of it may be on the way."""
@@ -193,6 +192,8 @@ class Port:
         """
         proof = self._barrier.echo(number)
         flight = self._flights.pop(number)
+        if self._trial.active:
+            self._trial.landed(flight.runs)
         landing = Landing([], [], flight.doubted, flight.places, flight.silent)
         for stream, start, size in flight.segments:
             absent = frozenset(index - start for index in proof.undelivered if start <= index < start + size)
@@ -206,7 +207,7 @@ class Port:
                 landing.parcels.append(parcel)
         return landing
 
-    def _confirm_numbers(self, flight: _Flight, message: int) -> None:
+    def _confirm_numbers(self, flight: Flight, message: int) -> None:
         if message != flight.echo:
             raise LinkLost(f"the broker calls message {flight.echo} of this link {message}: no word about it is proof")
 
@@ -231,8 +232,11 @@ class Port:
             ready = self._ready_for_device
         return ready.popleft()[1] if ready else None
 
-    def _collect(self, limit: int, rules: Rules, now: float) -> tuple[list[Item], list[tuple[Stream, int, int]]]:
+    def _collect(
+        self, limit: int, rules: Rules, now: float, turn: Turn | None = None
+    ) -> tuple[list[Item], list[tuple[Stream, int, int]]]:
         items: list[Item] = []
+        passed: list[Stream] = []  # whose turn it is not
         segments: list[tuple[Stream, int, int]] = []
         room = TRANSACTION_BYTES
         while len(items) < limit and (room > 0 or not items):
@@ -241,19 +245,28 @@ class Port:
                 break
             if not self._waits(stream):
                 continue
+            if turn is not None and not self._turn_of(stream, turn):
+                passed.append(stream)
+                continue
             stream.state = State.IDLE
             if stream.share.closing or not stream.share.open:
                 continue
             rules.freshen(stream, now)
             head = stream.lane.head
             most = rules.allowance(self.name, stream) if head is not None and head.by_device else limit
+            most = min(most, self._trial.share(stream)) if turn is Turn.SUSPECTS else most
             taken = stream.lane.take(min(limit - len(items), most), max(room, 0), _size)
             if taken:
                 stream.state = State.FLYING
                 segments.append((stream, len(items), len(taken)))
                 items.extend(taken)
                 room -= sum(map(_size, taken))
+        for stream in passed:
+            self.queue(stream)
         return items, segments
+
+    def _turn_of(self, stream: Stream, turn: Turn) -> bool:
+        return self._trial.share(stream) > 0 if turn is Turn.SUSPECTS else not self._trial.suspects(stream)
 
 
 def _size(item: Item) -> int:

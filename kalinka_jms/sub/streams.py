@@ -138,6 +138,10 @@ class Streams:
         self.books.park(stream.share, behind)  # as what is parked before them: all that goes the same way, in order
         self.replays.settled(stream.share, stream.device, stream.name)
 
+    def reject(self, stream: Stream, item: Item, reason: str) -> None:
+        self.replays.returned(stream.share, item)
+        self.books.reject(stream.share, item, reason)
+
     def drained(self, stream: Stream) -> None:
         if not stream.behind:
             stream.share.forget(stream)
