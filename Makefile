@@ -23,6 +23,7 @@ $(VENV)/.installed: pyproject.toml
 
 tools: install
 	@scripts/setup lab
+	@scripts/setup promtool
 
 demo: tools ## See it work: devices on three brokers and Kafka, one moves, one process is killed
 	@$(BIN)/kalinka demo $(ARGS)

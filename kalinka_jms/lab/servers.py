@@ -11,7 +11,6 @@ from string import Template
 from xml.sax.saxutils import escape
 
 from kalinka_jms.errors import LabError
-from kalinka_jms.lab.guard import OPEN, Guard
 from kalinka_jms.lab.layout import Layout, Ports, Service
 from kalinka_jms.lab.processes import marks
 
@@ -38,11 +37,10 @@ class Runtime:
     jars: Path
 
 
-def broker_xml(name: str, host: str, data: str, ports: Ports, device: bool = False, guard: Guard = OPEN) -> str:
+def broker_xml(name: str, host: str, data: str, ports: Ports, device: bool = False) -> str:
     """The configuration of an ActiveMQ Classic broker for Kalinka.
 
-    `data` is its directory for messages; `device` adds the advisories that routes with delivery = "device" need;
-    `guard` keeps strangers out.
+    `data` is its directory for messages; `device` adds the advisories that routes with delivery = "device" need.
     """
     return _template("activemq.xml").substitute(
         name=escape(name, {'"': "&quot;"}),
@@ -53,7 +51,6 @@ def broker_xml(name: str, host: str, data: str, ports: Ports, device: bool = Fal
         openwire_port=ports.openwire,
         device_advisories=_DEVICE_ADVISORIES if device else "",
         device_comment=_DEVICE_COMMENT if device else _NO_DEVICE_COMMENT,
-        **guard.pieces(),
     )
 
 

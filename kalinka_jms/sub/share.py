@@ -6,7 +6,7 @@ share. A share ends when the partition is taken away; nothing of it is used afte
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
@@ -171,7 +171,7 @@ class Share:
         """The records that are on their way, also into the parked topic."""
         self.pending = 0
         """Records taken that have no outcome yet."""
-        self.held: Counter[str] = Counter()
+        self.held: defaultdict[str, int] = defaultdict(int)
         """The same, by topic."""
         self.pending_bytes = 0
         self._watermarks: dict[str, Watermark] = {}

@@ -76,8 +76,11 @@ class Bridge:
             self._memory[instance.name].append((now, resident(instance.pid)))
 
     def memory(self, since: float) -> dict[str, list[int]]:
-        """Bytes of resident memory of each process, as they were noted since then."""
-        return {name: [size for at, size in notes if at >= since] for name, notes in self._memory.items()}
+        """Bytes of resident memory of each process that runs, as they were noted since then."""
+        running = {instance.name for instance in self.all()}
+        return {
+            name: [size for at, size in notes if at >= since] for name, notes in self._memory.items() if name in running
+        }
 
 
 def resident(pid: int) -> int:

@@ -38,7 +38,7 @@ def test_the_check_names_what_is_not_current(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"{tmp_path}/{name} is not current: run `make docs`"
-        for name in ("configuration.md", "metrics.md", "commands.md")
+        for name in ("configuration.md", "metrics.md", "monitoring/dashboard.json", "commands.md")
     ]
     assert subprocess.run(run, timeout=120, check=False).returncode == 0
     assert stale(tmp_path) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from kalinka_cli.reference import commands, metrics, settings, transcripts
+from kalinka_cli.reference import commands, dashboard, metrics, settings, transcripts
 
 USAGE = "usage: python -m kalinka_cli.reference [--check] [DIRECTORY]"
 
@@ -18,6 +18,7 @@ def pages(docs: Path) -> dict[Path, str]:
         **recorded,
         docs / "configuration.md": settings.page(),
         docs / "metrics.md": metrics.page(),
+        docs / "monitoring" / "dashboard.json": dashboard.page(),
         docs / "commands.md": commands.page({path.stem: text for path, text in shown.items()}),
     }
 
@@ -37,6 +38,7 @@ def main(args: list[str]) -> int:
     docs = Path(rest[0] if rest else "docs")
     if not check:
         for path, text in pages(docs).items():
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
         return 0
     found = stale(docs)

@@ -52,6 +52,18 @@ Nothing is dropped in silence, and every single scrape shows it (the numbers of 
 other numbers but counted where it is held. A record that is parked has that outcome; what becomes of it later is in
 `kalinka_down_replayed_records_total`. The counters begin at 0 with every process.
 """
+MONITORING = """\
+[monitoring/alerts.yml](monitoring/alerts.yml) has alert rules for Prometheus, with tests
+(`promtool test rules alerts.test.yml`), and [monitoring/dashboard.json](monitoring/dashboard.json) is a dashboard for
+Grafana 10 or newer (Dashboards, New, Import). Both expect every instance to be scraped:
+
+```yaml
+scrape_configs:
+  - job_name: kalinka
+    static_configs:
+      - targets: ["bridge1:9464", "bridge2:9464"]
+```
+"""
 CLOCKS = """\
 The histograms have these upper bounds, in seconds: {bounds}.
 """
@@ -74,6 +86,7 @@ def _lines() -> Iterator[str]:
     yield from ("## The ledger", "", IDENTITY)
     for title, outcomes in (("Up", catalogue.OUTCOMES_UP), ("Down", catalogue.OUTCOMES_DOWN)):
         yield from table((f"outcome {title.lower()}", "means"), _rows(outcomes))
+    yield from ("## Alerts and a dashboard", "", MONITORING)
     yield from ("## Every metric", "")
     for of, title in (("every", "Every process"), ("pub", "`pub`"), ("sub", "`sub`"), ("registry", "`registry`")):
         yield from (f"### {title}", "")
