@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kalinka_jms.checks import absence, arrival, forwarding
+from kalinka_jms.checks import absence, arrival, forwarding, logins
 from kalinka_jms.checks.finding import Finding, Kind
 from kalinka_jms.checks.probe import NoEcho, Probe
 from kalinka_jms.config import Broker, Settings
@@ -31,6 +31,9 @@ def _tried(settings: Settings, broker: Broker) -> Iterator[Finding]:
         yield _version(broker, probe.link.server)
         yield from absence.look(broker, probe, canaries)
         yield from arrival.look(broker, probe, filters)
+        user = probe.user
+    if settings.pub.verify_source:
+        yield from logins.look(broker, user)
     yield from forwarding.look(broker, [route.from_ for route in settings.routes.up], settings.pub.queues)
 
 

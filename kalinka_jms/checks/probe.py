@@ -10,6 +10,7 @@ from typing import Self
 
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost
+from kalinka_jms.pub.sender import USER
 from kalinka_jms.stomp.frames import Frame, encode
 from kalinka_jms.stomp.link import Link
 from kalinka_jms.sub.sends import ECHO_TOPIC
@@ -36,6 +37,8 @@ class Probe:
         self.link = Link(broker, self._frames.put)
         self.sent = 0
         """Messages sent so far; with the session it makes the id that the broker gives to each."""
+        self.user: str | None = None
+        """As whom the broker knows us, where it says so with a message."""
         self._echo = f"{ECHO_TOPIC}{self.link.identity}"
         self._topics = [f"/topic/ActiveMQ.Advisory.{name}" for name in dict.fromkeys(advisories)]
 
@@ -73,6 +76,7 @@ class Probe:
             deadline = time.monotonic() + ECHO_TIMEOUT
             for frame in batch:
                 if frame.raw("kn") == mark.encode():
+                    self.user = frame.header(USER)
                     return found
                 found.append(frame)
 

@@ -168,6 +168,9 @@ class Pub(_Table):
     """Messages that a broker sends ahead of their acknowledgement, from each queue."""
     max_bytes: Count = Field(default=64 * MIB, description="bytes, the most that may be in flight from one broker")
     """Beyond this nothing more is read from the broker until Kafka has confirmed some."""
+    verify_source: Switch = Field(default=False, description="true (logins on all brokers) or false")
+    """Whether a message is dead whose `{source}` is not the user who sent it. The brokers must want logins, and have
+    `populateJMSXUserID="true"`; see security.md."""
 
 
 class Sub(_Table):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event, Thread
+from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -43,15 +44,24 @@ class BackEnd:
     """Kafka as an ordinary user sees it: records with a key and a value only, and everything that `topics` hold.
 
     It reads from the present end of each topic on, as a reader of committed transactions, and belongs to no group.
+    `login`: more settings of librdkafka, where Kafka wants them.
     """
 
-    def __init__(self, bootstrap: str, ledger: Ledger, *, group: str = "0", topics: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        ledger: Ledger,
+        *,
+        group: str = "0",
+        topics: Sequence[str] = (),
+        login: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.group = group
         self.records: list[ReadRecord] = []
         self._ledger = ledger
         self._topics = tuple(topics) or (f"{group}.mqtt.{BACK_END}",)
-        self._producer = Producer(_producer_settings(bootstrap))
-        self._consumer = Consumer(_consumer_settings(bootstrap))
+        self._producer = Producer(_producer_settings(bootstrap) | dict(login))
+        self._consumer = Consumer(_consumer_settings(bootstrap) | dict(login))
         self._over = Event()
         self._threads = [Thread(target=self._read, daemon=True), Thread(target=self._poll, daemon=True)]
 
@@ -161,7 +171,7 @@ def _record(message: Message, at: int) -> ReadRecord:
     )
 
 
-def _consumer_settings(bootstrap: str) -> dict[str, str | int | bool]:
+def _consumer_settings(bootstrap: str) -> dict[str, Any]:
     return {
         **_QUIET,
         "bootstrap.servers": bootstrap,
@@ -173,7 +183,7 @@ def _consumer_settings(bootstrap: str) -> dict[str, str | int | bool]:
     }
 
 
-def _producer_settings(bootstrap: str) -> dict[str, str | int | bool]:
+def _producer_settings(bootstrap: str) -> dict[str, Any]:
     return {
         **_QUIET,
         "bootstrap.servers": bootstrap,

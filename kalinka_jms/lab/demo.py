@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kalinka_jms.errors import LabError
 from kalinka_jms.lab.backend import BackEnd
@@ -42,12 +43,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where it plays: brokers for the devices, Kafka, the services' configuration, a directory for their logs."""
+    """Where it plays: brokers for the devices, Kafka, the services' configuration, a directory for their logs.
+
+    `password`: of the devices, where the brokers want one; `login`: the back end's settings, where Kafka wants them.
+    """
 
     brokers: Sequence[MqttBroker]
     bootstrap: str
     config: Path
     logs: Path
+    password: str | None = None
+    login: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run(plan: Plan, lab: Lab, stage: Stage) -> Verdict:
@@ -92,8 +98,8 @@ class Demo:
         self._place = place
         self._stage = stage
         self._ledger = Ledger()
-        self._devices = [Device(name, self._ledger) for name in NAMES]
-        self._back_end = BackEnd(place.bootstrap, self._ledger)
+        self._devices = [Device(name, self._ledger, password=place.password) for name in NAMES]
+        self._back_end = BackEnd(place.bootstrap, self._ledger, login=place.login)
         self._traffic = Traffic(self._ledger, self._devices, self._back_end, size=plan.size)
 
     def play(self) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from ssl import SSLContext
 from threading import Event, Lock
 from typing import Any
 
@@ -24,11 +25,12 @@ IN_FLIGHT = 1000  # messages without a PUBACK; paho's own 20 is slow against a b
 
 @dataclass(frozen=True, slots=True)
 class MqttBroker:
-    """Where devices connect: the broker's name, and its MQTT address."""
+    """Where devices connect: the broker's name, its MQTT address, and for TLS whom to trust."""
 
     name: str
     host: str
     port: int = 1883
+    tls: SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,19 @@ class Device:
     """One device. It comes back by itself when its connection breaks; `leave` and `join` are its own doing.
 
     `clean` sessions end with the connection; the broker keeps a session that is not clean. `qos` is that of its
-    subscriptions; it publishes at QoS 1.
+    subscriptions; it publishes at QoS 1. With a password it logs in, as the user of its own name.
     """
 
-    def __init__(self, name: str, ledger: Ledger, *, clean: bool = True, qos: int = 1, keepalive: int = 30) -> None:
+    def __init__(
+        self,
+        name: str,
+        ledger: Ledger,
+        *,
+        clean: bool = True,
+        qos: int = 1,
+        keepalive: int = 30,
+        password: str | None = None,
+    ) -> None:
         self.name = name
         self.filters = (f"mqtt/+/mqtt/{name}/sub", f"{BACK_END}/mqtt/{name}/sub")
         self.received: list[Received] = []
@@ -57,6 +68,7 @@ class Device:
         self._clean = clean
         self._qos = qos
         self._keepalive = keepalive
+        self._password = password
         self._client: Client | None = None
         self._listening = Event()
         self._unsubscribed = Event()
@@ -153,6 +165,10 @@ class Device:
 
     def _make_client(self) -> Client:
         client = Client(CallbackAPIVersion.VERSION2, client_id=self.name, clean_session=self._clean)
+        if self._password is not None:
+            client.username_pw_set(self.name, self._password)
+        if self.broker is not None and self.broker.tls is not None:
+            client.tls_set_context(self.broker.tls)
         client.max_inflight_messages_set(IN_FLIGHT)
         client.reconnect_delay_set(1, 2)
         client.on_connect = self._on_connect

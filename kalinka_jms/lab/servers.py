@@ -11,6 +11,7 @@ from string import Template
 from xml.sax.saxutils import escape
 
 from kalinka_jms.errors import LabError
+from kalinka_jms.lab.guard import OPEN, Guard
 from kalinka_jms.lab.layout import Layout, Ports, Service
 from kalinka_jms.lab.processes import marks
 
@@ -37,10 +38,11 @@ class Runtime:
     jars: Path
 
 
-def broker_xml(name: str, host: str, data: str, ports: Ports, device: bool = False) -> str:
+def broker_xml(name: str, host: str, data: str, ports: Ports, device: bool = False, guard: Guard = OPEN) -> str:
     """The configuration of an ActiveMQ Classic broker for Kalinka.
 
-    `data` is its directory for messages; `device` adds the advisories that routes with delivery = "device" need.
+    `data` is its directory for messages; `device` adds the advisories that routes with delivery = "device" need;
+    `guard` keeps strangers out.
     """
     return _template("activemq.xml").substitute(
         name=escape(name, {'"': "&quot;"}),
@@ -51,6 +53,7 @@ def broker_xml(name: str, host: str, data: str, ports: Ports, device: bool = Fal
         openwire_port=ports.openwire,
         device_advisories=_DEVICE_ADVISORIES if device else "",
         device_comment=_DEVICE_COMMENT if device else _NO_DEVICE_COMMENT,
+        **guard.pieces(),
     )
 
 

@@ -17,6 +17,7 @@ from kalinka_jms.dead import dead_letter
 from kalinka_jms.errors import KafkaError, RecordError
 from kalinka_jms.kafka import OWN_FAULT, producer
 from kalinka_jms.pub.account import Account
+from kalinka_jms.pub.sender import VerifiedUplinks
 from kalinka_jms.pub.window import NACK, Pending, Window
 from kalinka_jms.records import KALINKA_ID, MQTT_TOPIC, Record, to_record
 from kalinka_jms.routes import Uplinks
@@ -57,6 +58,7 @@ class Outbox:
         self._dead = settings.dead
         self._uplinks = uplinks
         self._account = account
+        self._uplink = (VerifiedUplinks(uplinks) if settings.pub.verify_source else uplinks).link_destination
         self._batch_size = batch_size
         self._kafka: Any = producer(settings, **{"batch.size": batch_size})
 
@@ -72,7 +74,7 @@ class Outbox:
 
     def carry(self, frames: list[Frame], windows: Mapping[bytes | None, Window]) -> list[Frame]:
         """Produce; return the messages that librdkafka's own queue has no room for now. Raises ProducerFailed."""
-        name, uplink, produce = self._broker, self._uplinks.link_destination, self._kafka.produce
+        name, uplink, produce = self._broker, self._uplink, self._kafka.produce
         confirmed = self._account.confirmed
         for place, frame in enumerate(frames):
             pending = Pending(frame, windows[frame.raw("subscription")])

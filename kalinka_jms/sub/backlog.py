@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ GAP = 2000
 
 BATCH = 500
 """Records taken from librdkafka at once."""
+
+CLIENT_AGE = 1.0
+"""Seconds after which a client that got an error is replaced."""
 
 CALL_TIMEOUT = 10.0
 """Seconds one question to Kafka may take before it is asked again."""
@@ -110,7 +114,7 @@ class Backlog:
 
     def _run(self) -> None:
         self._consumer: Consumer = consumer(self._settings, "kalinka-parked", **{"enable.partition.eof": True})
-        self._admin = AdminClient(self._settings.kafka_settings(), logger=log)
+        self._admin, self._asking_since = self._make_admin(), time.monotonic()
         try:
             while self._obey():
                 for reading in self._readings.values():
@@ -163,12 +167,23 @@ class Backlog:
             reading.end = reading.asked.result().offset
         except KafkaException as error:
             self._tell(str(error.args[0]))
-            reading.asked = self._ask(reading.share)
+            self._ask_afresh(reading)
             return
         if reading.end:
             self._seek(reading, 0)
         else:
             self._index(reading, None)
+
+    def _ask_afresh(self, reading: _Reading) -> None:
+        """With a new client where the present one has failed for a while: it goes on believing in the epoch of a leader
+        for minutes, and gets no other answer (Kafka stood still for 15 s: tried)."""
+        now = time.monotonic()
+        if now - self._asking_since > CLIENT_AGE:
+            self._admin, self._asking_since = self._make_admin(), now
+        reading.asked = self._ask(reading.share)
+
+    def _make_admin(self) -> AdminClient:
+        return AdminClient(self._settings.kafka_settings(), logger=log)
 
     def _want(self, share: Share, offsets: list[int]) -> None:
         reading = self._readings.get(_key(share))

@@ -105,9 +105,10 @@ class FakeDevice:
         if self.clean:
             self._filters = {}
 
-    def publish(self, topic: str, payload: bytes, qos: int = 1, retained: bool = False) -> str:
-        """Publish; returns the broker's message id."""
+    def publish(self, topic: str, payload: bytes, qos: int = 1, retained: bool = False, user: str = "") -> str:
+        """Publish, logged in as `user`; returns the broker's message id."""
         headers = [("ActiveMQ.MQTT.QoS", str(qos)), *([("ActiveMQ.Retain", "true")] if retained else [])]
+        headers += [("JMSXUserID", user)] if user else []
         with self.broker.lock:
             id = self.broker.message_id(self._connection)
             destination = f"/topic/{topic.translate(_TO_JMS)}"

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from tests.chaos import report
 from tests.chaos.memory import growth
+from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import DELIVERIES, PROFILES, SESSIONS, Scenario
 from tests.chaos.scenarios import ALL
 from tests.chaos.setting import layout, opened, write_config
@@ -73,7 +74,9 @@ def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
     with opened(layout(args.profile), say) as lab, TemporaryDirectory(prefix="kalinka-chaos-") as folder:
         logs = args.logs or Path(folder)
         logs.mkdir(parents=True, exist_ok=True)
-        stage = Stage(lab, write_config(lab, logs, args.delivery), logs, options, say)
+        proxy = Proxy((lab.layout.addresses[0], lab.layout.ports.zookeeper))
+        config = write_config(lab, logs, args.delivery, [proxy.address])
+        stage = Stage(lab, config, logs, proxy, options, say)
         try:
             stage.open()
             outcomes = play(stage, chosen, args.seconds)
@@ -81,6 +84,7 @@ def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
             faults = [f"{name} ended with {code}" for name, code in stage.bridge.stop().items() if code]
         finally:
             stage.close()
+            proxy.close()
         grown = [one for one in (growth(name, notes) for name, notes in sorted(sizes.items())) if one]
     setting = (
         f"seed {args.seed}, profile {args.profile}, delivery {args.delivery}, {args.session} sessions, "

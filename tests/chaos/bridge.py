@@ -76,11 +76,8 @@ class Bridge:
             self._memory[instance.name].append((now, resident(instance.pid)))
 
     def memory(self, since: float) -> dict[str, list[int]]:
-        """Bytes of resident memory of each process that runs, as they were noted since then."""
-        running = {instance.name for instance in self.all()}
-        return {
-            name: [size for at, size in notes if at >= since] for name, notes in self._memory.items() if name in running
-        }
+        """Bytes of resident memory of each process, as they were noted since then."""
+        return {name: [size for at, size in notes if at >= since] for name, notes in self._memory.items()}
 
 
 def resident(pid: int) -> int:

@@ -57,6 +57,12 @@ class Device:
     def listening(self) -> bool:
         return self.session is not None and self.session.listening and not self.session.leaving
 
+    @property
+    def at_target(self) -> bool:
+        """It listens where it wants to be."""
+        session = self.session
+        return self.listening and session is not None and session.broker == self.target
+
 
 @dataclass(slots=True)
 class Session:
@@ -69,6 +75,8 @@ class Session:
     leaving: bool = False
     unsubscribed: float | None = None
     asked: bool = False
+    reached: bool = False
+    deaf: bool = False
     in_flight: dict[int, tuple[Stream, int, float]] = field(default_factory=dict)
 
 
@@ -89,11 +97,14 @@ class Fleet:
         self.devices = {name: Device(name, _peers(names, at), clean) for at, name in enumerate(names)}
         self.rate = 0.0
         self.failure: Exception | None = None
-        self.broken: Callable[[Device, Session, Window], None] = lambda *_: None
-        """Told of every connection that broke, with the window that somebody has to close."""
+        self.broken: Callable[[Window, str, float], None] = lambda *_: None
+        """Told of every connection that broke at a broker, when, and the window that somebody has to close."""
+        self.reached: Callable[[str, float], None] = lambda *_: None
+        """Told of the first message that a device gets on a new connection."""
         self._judge = judge
         self._run_id = run
-        self._size = size
+        self.size = self.usual = size
+        self.keepalive = 10
         self._selector = selectors.DefaultSelector()
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._over = Event()
@@ -152,6 +163,16 @@ class Fleet:
 
         return float(self.call(look))
 
+    def stalled(self, broker: str) -> float:
+        """For how long the oldest message without a PUBACK waits, at a broker; 0 where there is none."""
+
+        def look() -> float:
+            here = [one.session for one in self.devices.values() if one.session and one.session.broker.name == broker]
+            firsts = [next(iter(session.in_flight.values()))[2] for session in here if session.in_flight]
+            return time.monotonic() - min(firsts) if firsts else 0.0
+
+        return float(self.call(look))
+
     def move(self, name: str, broker: MqttBroker) -> None:
         """Leave cleanly between two messages, and join another broker (or the same)."""
 
@@ -163,14 +184,45 @@ class Fleet:
 
         self.do(move)
 
+    def broker(self, name: str) -> MqttBroker:
+        """Where devices connect to the broker of that name."""
+        return next(broker for broker in self.brokers if broker.name == name)
+
+    def go(self, name: str, broker: MqttBroker) -> None:
+        """Connect to a broker afresh; what there was is broken off."""
+        self.cut(name, broker)
+
+    def vanish(self, name: str, broker: MqttBroker | None) -> None:
+        """Stop speaking to the broker (something else has to keep the connection open there); join another, or none."""
+
+        def vanish() -> None:
+            device = self.devices[name]
+            self._lost(device)
+            device.target, device.retry_at = broker, 0.0
+
+        self.do(vanish)
+
+    def stop_reading(self, name: str) -> None:
+        """The device reads no more, and says nothing; its connection stays."""
+
+        def stop() -> None:
+            device = self.devices[name]
+            if device.session is not None:
+                device.session.deaf = True
+                device.session.leaving = True
+                self._tell(device, device.session)
+                self._forget(device)
+
+        self.do(stop)
+
     def cut(self, name: str, broker: MqttBroker | None = None) -> None:
         """Break the connection as a lost network would: no DISCONNECT, nothing read any more; then join `broker`."""
 
         def cut() -> None:
             device = self.devices[name]
+            self._lost(device)
             device.target = broker or device.target
             device.retry_at = 0.0
-            self._lost(device)
 
         self.do(cut)
 
@@ -211,6 +263,8 @@ class Fleet:
                 continue
             if session.client.want_write():
                 session.client.loop_write()
+            if session.deaf:
+                continue
             if session.leaving:
                 self._leave(device, session, now)
             elif not session.listening and now - session.since > CONNACK:
@@ -219,12 +273,12 @@ class Fleet:
     def _leave(self, device: Device, session: Session, now: float) -> None:
         if session.in_flight and now - session.since < CONNACK:
             return
-        if device.clean and not session.asked:
+        if not session.asked:
             session.asked = True
-            session.client.unsubscribe([topic for topic, _ in device.filters])
+            self._tell(device, session)  # the broker drops what it dispatches as it takes UNSUBSCRIBE
+            if device.clean:
+                session.client.unsubscribe([topic for topic, _ in device.filters])
         if not device.clean or (session.unsubscribed is not None and now - session.unsubscribed > LINGER):
-            if not device.clean:
-                self.broken(device, session, self._judge.broke(device.name, now))
             self._close(device)
 
     def _connect(self, device: Device, now: float) -> None:
@@ -233,11 +287,11 @@ class Fleet:
         client.connect_timeout = 1.0
         client.max_inflight_messages_set(IN_FLIGHT)
         session = Session(client, device.target, now)
-        client.on_connect = lambda *_: client.subscribe(device.filters)
+        client.on_connect = lambda *_: _ignore(client.subscribe(device.filters))
         client.on_subscribe = lambda *_: setattr(session, "listening", True)
         client.on_unsubscribe = lambda *_: setattr(session, "unsubscribed", time.monotonic())
         client.on_publish = lambda _client, _data, mid, *_: self._acknowledged(session, mid)
-        client.on_message = lambda _client, _data, message: self._arrived(device, message)
+        client.on_message = lambda _client, _data, message: self._arrived(device, session, message)
         try:
             client.connect(device.target.host, device.target.port, device.keepalive)
         except OSError:
@@ -253,7 +307,10 @@ class Fleet:
 
     def _misc(self) -> None:
         for device in self.devices.values():
-            if device.session is not None and device.session.client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            session = device.session
+            if session is None or session.deaf:
+                continue
+            if session.client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._lost(device)
 
     def _lost(self, device: Device) -> None:
@@ -261,15 +318,19 @@ class Fleet:
         session = device.session
         if session is None:
             return
-        if session.listening and session.unsubscribed is None:
-            self.broken(device, session, self._judge.broke(device.name, time.monotonic()))
+        if session.listening and not session.asked and not session.deaf:
+            self._tell(device, session)
         self._close(device, politely=False)
         self._again(device)
+
+    def _tell(self, device: Device, session: Session) -> None:
+        now = time.monotonic()
+        self.broken(self._judge.broke(device.name, now, keeps=not device.clean), session.broker.name, now)
 
     def _again(self, device: Device) -> None:
         device.retry_at = time.monotonic() + RETRY
         if device.roams and device.target is not None:
-            at = self.brokers.index(device.target)
+            at = [broker.name for broker in self.brokers].index(device.target.name)
             device.target = self.brokers[(at + 1) % len(self.brokers)]
 
     def _close(self, device: Device, *, politely: bool = True) -> None:
@@ -277,12 +338,15 @@ class Fleet:
         if session is None:
             return
         sock = session.client.socket()
-        for key in [key for key in self._selector.get_map().values() if key.data is device]:
-            self._selector.unregister(key.fileobj)
+        self._forget(device)
         if politely:
             session.client.disconnect()
         if sock is not None:
             sock.close()
+
+    def _forget(self, device: Device) -> None:
+        for key in [key for key in self._selector.get_map().values() if key.data is device]:
+            self._selector.unregister(key.fileobj)
 
     def _speak(self, elapsed: float) -> None:
         self._due = min(self._due + elapsed * self.rate, self.rate / 5)
@@ -304,7 +368,7 @@ class Fleet:
         now = time.monotonic()
         number = self._judge.send(stream, now)
         topic = f"mqtt/{device.name}/{BACK_END}/pub" if to_back_end else f"mqtt/{device.name}/mqtt/{destination}/pub"
-        info = session.client.publish(topic, encode(self._run_id, stream, number, self._size), qos=1)
+        info = session.client.publish(topic, encode(self._run_id, stream, number, self.size), qos=1)
         session.in_flight[info.mid] = (stream, number, now)
 
     def _acknowledged(self, session: Session, mid: int) -> None:
@@ -312,10 +376,18 @@ class Fleet:
         if entry is not None:
             self._judge.promise("up", entry[0], entry[1])
 
-    def _arrived(self, device: Device, message: MQTTMessage) -> None:
-        found = decode(self._run_id, message.payload)
-        if found is not None:
-            self._judge.arrive("down", *found, device.name, time.monotonic())
+    def _arrived(self, device: Device, session: Session, message: MQTTMessage) -> None:
+        found, now = decode(self._run_id, bytes(message.payload)), time.monotonic()
+        if found is None:
+            return
+        if not session.reached:
+            session.reached = True
+            self.reached(device.name, now)
+        self._judge.arrive("down", *found, device.name, now)
+
+
+def _ignore(_: object) -> None:
+    """What a callback must not return."""
 
 
 def _peers(names: Sequence[str], at: int) -> tuple[str, ...]:

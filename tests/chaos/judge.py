@@ -23,6 +23,8 @@ Leg = Literal["up", "down"]
 LEGS: tuple[Leg, ...] = ("up", "down")
 KEPT = 20
 """Single messages that a verdict names, of each kind."""
+SILENT = 1.0
+"""Seconds without an arrival after which a group does not flow: at the usual load it has several messages a second."""
 
 Group = tuple[str, ...]
 """Streams that recover together: ("up", broker, queue), or ("down", device)."""
@@ -51,14 +53,20 @@ class Window:
     """A connection of a device that broke: what "delivered" rests on could not see it until `until`.
 
     A message that never arrived is *dark* where it was sent by `until`, and nothing that was sent after it in its
-    stream had arrived when the connection broke (`floors`): only then its fate was open.
+    stream had arrived when the connection broke (`floors`): only then its fate was open. Where the broker `keeps` it
+    for a persistent session it is not dark: it must arrive, but may come late, when the device is back at that broker.
     """
 
     device: str
     floors: dict[Stream, int]
     since: float
+    keeps: bool = False
     until: float | None = None
     """When the broker said that the subscription had ended; None as long as it has not."""
+
+    def close(self, at: float) -> None:
+        """From now on the bridge could know."""
+        self.until = at
 
     def covers(self, stream: Stream, number: int, sent: float) -> bool:
         return number > self.floors.get(stream, 0) and (self.until is None or sent <= self.until)
@@ -108,9 +116,11 @@ class Judge:
         self._lock = Lock()
         self._pages: dict[Stream, _Page] = {}
         self._windows: list[Window] = []
+        self._wiped: dict[Stream, tuple[int, int]] = {}
         self._strays: list[str] = []
         self._marks: dict[Stream, int] = {}
         self._blown = 0.0
+        self._flowing: set[Group] = set()
         self._progress: dict[Group, float] = {}
         self._heard: dict[Group, float] = {}
         self._silence: defaultdict[Group, float] = defaultdict(float)
@@ -140,7 +150,7 @@ class Judge:
             if self._book(stream, leg).arrive(number):
                 self._move(leg, stream, number, at)
 
-    def broke(self, device: str, at: float) -> Window:
+    def broke(self, device: str, at: float, *, keeps: bool = False) -> Window:
         """A connection of the device broke in a way that the broker may not have seen; close the window when it has."""
         with self._lock:
             floors = {
@@ -148,17 +158,35 @@ class Judge:
                 for stream, page in self._pages.items()
                 if stream.destination == device and "down" in page.books
             }
-            window = Window(device, floors, at)
+            window = Window(device, floors, at, keeps)
             self._windows.append(window)
             return window
+
+    def wiped(self, broker: str) -> None:
+        """The broker's store is gone for good: what it had PUBACKed and not handed out yet can be nowhere else."""
+        with self._lock:
+            for stream, page in self._pages.items():
+                if stream.via == broker and "up" in page.books:
+                    self._wiped[stream] = (page.books["up"].arrived.highest, page.last)
+
+    def forgot(self, broker_windows: list[Window]) -> None:
+        """What a broker kept for these sessions is gone with it (the bridge does not send persistent messages)."""
+        with self._lock:
+            for window in broker_windows:
+                window.keeps = False
 
     # -- recovery
 
     def blow(self, at: float) -> None:
-        """From now on: how long until each group goes on. Only what is sent after this counts as progress."""
+        """From now on: how long until each group goes on.
+
+        What was under way is no progress: only what is sent after this counts. A group that was silent already has
+        nothing under way, and goes on with anything that arrives, though it were of a backlog.
+        """
         with self._lock:
             self._blown = at
             self._progress = {}
+            self._flowing = {group for group, heard in self._heard.items() if at - heard < SILENT}
             self._marks = {stream: page.last for stream, page in self._pages.items()}
 
     def progress(self) -> dict[Group, float]:
@@ -195,10 +223,9 @@ class Judge:
                     continue
                 totals["promised"] += book.promised.within(book.base, high)
                 totals["duplicates"] += book.duplicates - book.duplicates_before
-                totals["reordered"] += sum(1 for _ in self._reordered(page, leg, book.base, high))
+                totals["reordered"] += sum(1 for _ in self._reordered(stream, leg, book.base, high))
                 for number in book.promised.without(book.arrived, book.base, high):
-                    gone = dark if leg == "down" and self._is_dark(stream, number, page.sent[number - 1]) else lost
-                    gone.append(f"{stream} #{number}")
+                    (dark if self._is_dark(leg, stream, number) else lost).append(f"{stream} #{number}")
         return Count(
             totals["promised"],
             len(lost),
@@ -240,20 +267,31 @@ class Judge:
         self._heard[group] = at
         if before is not None:
             self._silence[group] = max(self._silence[group], at - before)
-        if group not in self._progress and number > self._marks.get(stream, 0):
+        if group not in self._progress and (group not in self._flowing or number > self._marks.get(stream, 0)):
             self._progress[group] = at - self._blown
 
-    def _reordered(self, page: _Page, leg: Leg, low: int, high: int) -> Iterator[int]:
+    def _reordered(self, stream: Stream, leg: Leg, low: int, high: int) -> Iterator[int]:
         """First arrivals after one with a higher number. What was never promised has no place in the order; what is out
         of order in Kafka already was judged there."""
-        book = page.books[leg]
-        up = page.books.get("up")
+        page = self._pages[stream]
+        book, up = page.books[leg], page.books.get("up")
         for number in book.late.without(_NONE, low, high):
-            if number in book.promised and not (leg == "down" and up is not None and number in up.late):
+            if number not in book.promised or (leg == "down" and up is not None and number in up.late):
+                continue
+            if leg == "up" or not self._covered(stream, number, page.sent[number - 1], keeps=True):
                 yield number
 
-    def _is_dark(self, stream: Stream, number: int, sent: float) -> bool:
-        return any(w.device == stream.destination and w.covers(stream, number, sent) for w in self._windows)
+    def _is_dark(self, leg: Leg, stream: Stream, number: int) -> bool:
+        if leg == "up":
+            low, high = self._wiped.get(stream, (0, 0))
+            return low < number <= high
+        return self._covered(stream, number, self._pages[stream].sent[number - 1], keeps=False)
+
+    def _covered(self, stream: Stream, number: int, sent: float, *, keeps: bool) -> bool:
+        return any(
+            window.device == stream.destination and window.keeps == keeps and window.covers(stream, number, sent)
+            for window in self._windows
+        )
 
 
 _NONE = Ranges()

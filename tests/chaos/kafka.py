@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from functools import partial
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
@@ -37,6 +38,7 @@ class Kafka:
         self._producer = Producer(_producer(bootstrap))
         self._consumer = Consumer(_consumer(bootstrap))
         self._pending: dict[tuple[Stream, int], float] = {}
+        self._bursts: SimpleQueue[tuple[str, int, int]] = SimpleQueue()
         self._over = Event()
         self._reading = Event()
         self._turn = 0
@@ -52,6 +54,10 @@ class Kafka:
         self._thread.join()
         self._producer.purge()
         self._consumer.close()
+
+    def burst(self, device: str, count: int, size: int) -> None:
+        """Produce that many larger records for one device, beside the others."""
+        self._bursts.put((device, count, size))
 
     def oldest(self) -> float:
         """When the oldest record without Kafka's answer was produced; now, where there is none."""
@@ -69,6 +75,10 @@ class Kafka:
                 while due >= 1 and len(self._pending) < QUEUED:
                     self._produce()
                     due -= 1
+                while not self._bursts.empty():
+                    device, count, size = self._bursts.get()
+                    for _ in range(count):
+                        self._send(Stream(BACK_END, device, KAFKA), size)
                 self._producer.poll(0)
         except Exception as error:
             self.failure = error
@@ -86,12 +96,14 @@ class Kafka:
     def _produce(self) -> None:
         self._turn += 1
         stream = self._streams[self._turn % len(self._streams)]
-        if stream.destination in self.silent:
-            return
+        if stream.destination not in self.silent:
+            self._send(stream, self._size)
+
+    def _send(self, stream: Stream, size: int) -> None:
         now = time.monotonic()
         number = self._judge.send(stream, now)
         self._pending[stream, number] = now
-        body = encode(self._run_id, stream, number, self._size)
+        body = encode(self._run_id, stream, number, size)
         done = partial(self._answered, stream, number)
         self._producer.produce(DOWN, key=stream.destination.encode(), value=body, on_delivery=done)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,16 +30,17 @@ def opened(layout: Layout, say: Callable[[str], None]) -> Iterator[Lab]:
         lab.down(wipe=True)
     try:
         lab.up()
-        yield lab
+        yield Lab(layout)  # that tells nothing
     finally:
         if not was_up:
             lab.down(wipe=True)
 
 
-def write_config(lab: Lab, folder: Path, delivery: str) -> Path:
-    """The lab's configuration, as the bounds suppose it."""
-    text = lab.config().replace('delivery = "broker"', f'delivery = "{delivery}"')
-    text = text.replace("[kafka]", '[kafka]\n"session.timeout.ms" = 6000', 1)
+def write_config(lab: Lab, folder: Path, delivery: str, zookeeper: Sequence[tuple[str, int]]) -> Path:
+    """The lab's configuration, as the bounds suppose it, with ZooKeeper behind proxies."""
+    hosts = ",".join(f"{host}:{port}" for host, port in zookeeper)
+    text = lab.config().replace(lab.layout.zookeeper, hosts)
+    text = text.replace('delivery = "broker"', f'delivery = "{delivery}"')
     path = folder / "chaos.toml"
     path.write_text(text)
     return path

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+import signal
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 
+from kalinka_jms.config import load
 from kalinka_jms.errors import LabError
+from kalinka_jms.lab import processes, topics
 from kalinka_jms.lab.demo import brokers
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.waiting import wait_until
@@ -17,11 +22,15 @@ from tests.chaos.bridge import Bridge
 from tests.chaos.fleet import Fleet
 from tests.chaos.judge import LEGS, Count, Group, Judge, Leg
 from tests.chaos.kafka import Kafka, wait_settled
-from tests.chaos.message import BACK_END
+from tests.chaos.message import BACK_END, Stream
+from tests.chaos.observer import Ends, Observer
+from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import Scenario
 
 PATIENCE = 60.0
 """Seconds for what is under way at the end of a scenario. No bound: those are `Stage.recovered`."""
+BLOCKED = 3.0
+"""Seconds without a PUBACK after which a broker counts as blocked."""
 CALM = 3.0
 """Seconds of undisturbed load before a blow."""
 
@@ -69,21 +78,30 @@ class Outcome:
         return not self.faults
 
 
+Say = Callable[[str], None]
+
+
 class Stage:
     """One run: everything is started once, and scenarios follow one another under the same load."""
 
-    def __init__(
-        self, lab: Lab, config: Path, logs: Path, options: Options, say: Callable[[str], None] = print
-    ) -> None:
+    def __init__(self, lab: Lab, config: Path, logs: Path, zookeeper: Proxy, options: Options, say: Say) -> None:
+        """`zookeeper`: what stands between the bridge and the first node of ZooKeeper."""
         self.lab = lab
         self.options = options
         self.say = say
+        self.zookeeper = zookeeper
+        self.chance = random.Random(options.seed)
         self.run = uuid.uuid4().hex[:6]
         self.judge = Judge()
         self.bridge = Bridge(config, logs)
         self.names = [f"c{self.run}d{number}" for number in range(options.devices)]
         self.fleet = Fleet(self.judge, self.run, self.names, brokers(lab), clean=options.session == "clean")
         self.kafka = Kafka(self.judge, self.run, lab.layout.bootstrap, self.names)
+        self.ends = Ends()
+        self.observers = [Observer(broker, self.ends) for broker in load(lab.config_path).brokers]
+        self.fleet.broken = self.ends.watch
+        self.fleet.reached = self.ends.reached
+        self.ends.forgot = self.judge.forgot
         self.outcome = Outcome(Scenario("", "", "", lambda _: None))
         self.begun = time.monotonic()
         self._over = Event()
@@ -95,8 +113,11 @@ class Stage:
         """Start the bridge, the devices and the load; returns when everything flows."""
         self.bridge.start()
         self.kafka.start()
+        for observer in self.observers:
+            observer.start()
+        self.until(lambda: all(one.watching.is_set() for one in self.observers), 30, "the brokers are observed")
         self.fleet.start()
-        self.until(lambda: len(self.fleet.listening) == len(self.names), 60, "the devices listen")
+        self.listening()
         # half of what devices send goes to devices and so comes down as well
         self.fleet.rate = self.options.rate
         self.kafka.rate = self.options.rate / 2
@@ -112,6 +133,8 @@ class Stage:
         self.fleet.rate = self.kafka.rate = 0.0
         self.fleet.stop()
         self.kafka.stop()
+        for observer in self.observers:
+            observer.stop()
         self.bridge.kill()
 
     def play(self, scenario: Scenario) -> Outcome:
@@ -160,6 +183,54 @@ class Stage:
         if not wait_until(condition, timeout):
             raise LabError(f"not within {timeout:.0f} s: {what}")
 
+    def listening(self, timeout: float = 60.0) -> None:
+        """Wait until every device listens (again)."""
+        self.until(lambda: len(self.fleet.listening) == len(self.names), timeout, "the devices listen")
+
+    def shuffle(self, count: int) -> list[str]:
+        """Some devices, drawn by the seed, leave for the next broker; returns at once."""
+        names = self.chance.sample(self.fleet.listening, count)
+        for name in names:
+            self.next_broker(name)
+        return names
+
+    def next_broker(self, name: str, *, politely: bool = True) -> None:
+        """A device goes to the next broker: it leaves in order, or its connection breaks."""
+        target, brokers = self.fleet.devices[name].target, self.fleet.brokers
+        here = [broker.name for broker in brokers].index(target.name) if target else 0
+        broker = brokers[(here + 1) % len(brokers)]
+        if politely:
+            self.fleet.move(name, broker)
+        else:
+            self.fleet.cut(name, broker)
+
+    def blocked(self, broker: str, timeout: float) -> bool:
+        """Wait until a broker acknowledges nothing to its devices any more; whether it came to that."""
+        return wait_until(lambda: self.fleet.stalled(broker) > BLOCKED, timeout)
+
+    def spread(self) -> None:
+        """Every device goes to the broker where it began."""
+        for at, name in enumerate(self.names):
+            home = self.fleet.brokers[at % len(self.fleet.brokers)]
+            if self.fleet.devices[name].target != home:
+                self.fleet.move(name, home)
+        self.until(lambda: all(self.fleet.devices[name].at_target for name in self.names), 60, "the devices are back")
+
+    def wipe(self, node: str) -> None:
+        """Delete the store of a broker that does not run."""
+        shutil.rmtree(self.lab.layout.directory(self.lab.layout.service(f"{node}.activemq")) / "data")
+        self.judge.wiped(node)
+
+    def freely(self, names: Sequence[str]) -> None:
+        """Continue frozen servers without waiting for their answer."""
+        running = processes.running(self.lab.layout.state)
+        for name in names:
+            processes.send(running[name], signal.SIGCONT)
+
+    def replicated(self) -> None:
+        """Wait until Kafka has every copy again."""
+        topics.create(self.lab.layout, load(self.lab.config_path))
+
     def silence(self, most: float, of: Collection[str]) -> None:
         """Since the scenario began, none of these brokers or devices may have been silent for longer."""
         for group, seconds in self.judge.silences().items():
@@ -191,12 +262,17 @@ class Stage:
         """Bring back whatever a scenario left broken."""
         self.lab.up()
         self.bridge.heal()
-        self.until(lambda: len(self.fleet.listening) == len(self.names), 60, "the devices listen again")
+        self.listening()
 
-    def _judge(self, outcome: Outcome) -> None:
+    def settle(self) -> tuple[dict[Stream, int], bool]:
+        """Wait for everything that was sent until now; how far that is, and whether all of it was answered."""
         mark = self.judge.mark()
         settled = wait_settled((self.fleet, self.kafka), time.monotonic(), PATIENCE)
         wait_until(lambda: not self.judge.missing(mark), PATIENCE)
+        return mark, settled
+
+    def _judge(self, outcome: Outcome) -> None:
+        mark, settled = self.settle()
         outcome.counts = {leg: self.judge.count(leg, mark) for leg in LEGS}
         self.judge.close(mark)
         outcome.faults += [] if settled else ["what was sent got no answer"]

@@ -138,6 +138,21 @@ def test_a_wrong_password(check: Check, edit: Callable[..., None], lab: Lab, poo
     assert "hunter2" not in done.stdout + done.stderr
 
 
+def test_a_broker_that_believes_what_a_sender_says_of_itself(check: Check, edit: Callable[..., None], lab: Lab) -> None:
+    verify = ("[pub]\n", "[pub]\nverify_source = true\n")
+    known = f'stomp = "stomp://{lab.layout.addresses[0]}:{lab.layout.ports.stomp}"'
+    edit(verify, (known, f'{known}\nlogin = "kalinka"\npasscode = "anything"'))
+    done = check("--connect", code=1)
+    assert lines(done, "dev1") == [
+        "dev1: finding: it takes any passcode: everybody can log in as any device, and verify_source proves nothing; "
+        "have its authentication plugin refuse it: `kalinka broker-config --devices` prints one"
+    ]
+    assert lines(done, "dev2") == [
+        "dev2: finding: it does not say who sent a message (no JMSXUserID): with verify_source all of them would be "
+        'dead letters; set populateJMSXUserID="true" on <broker> in its activemq.xml, and have it want logins'
+    ]
+
+
 def test_policies_missing_on_a_broker(check: Check, edit: Callable[..., None], lab: Lab, poor: str) -> None:
     address, ports = lab.layout.base_address, lab.layout.ports
     edit(

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from authority import Authority
 from scripted_broker import PATIENCE
+
+from kalinka_jms.lab.authority import Authority
 
 VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
 

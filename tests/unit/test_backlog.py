@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -118,6 +119,23 @@ def test_what_comes_after_the_end_is_not_in_the_index(scene: Scene, monkeypatch:
     scene.indexed()
     scene.send(b"2")
     assert scene.quiet()
+
+
+def test_a_client_that_gets_no_other_answer_is_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may believe in an old epoch of the leader for minutes; a new one asks who leads."""
+    monkeypatch.setattr(module, "CLIENT_AGE", 0.0)
+    scene.send(b"1")
+    scene.indexed(Share("0", 1))  # it has made its client
+    first = scene.kafka.admin()
+
+    def fenced(*_: Any, **__: Any) -> dict[Any, Future[Any]]:
+        future: Future[Any] = Future()
+        future.set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+        return defaultdict(lambda: future)
+
+    monkeypatch.setattr(first, "list_offsets", fenced)
+    scene.backlog._admin = first
+    assert scene.indexed() == [(0, 1)]
 
 
 def test_kafka_away_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

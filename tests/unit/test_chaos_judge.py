@@ -147,13 +147,23 @@ def test_a_broken_connection_excuses_no_other_device() -> None:
 
 def test_recovery_counts_from_the_first_message_that_was_sent_after_the_blow() -> None:
     judge = Judge()
-    sent(judge, UP, 2, "up")
+    sent(judge, UP, 3, "up")
+    arrive(judge, "up", UP, 1, at=99.9)
     judge.blow(at=100.0)
-    arrive(judge, "up", UP, 1, 2, at=101.0)  # was under way
+    arrive(judge, "up", UP, 2, 3, at=101.0)  # were under way
     assert judge.progress() == {}
     sent(judge, UP, 1, "up")
-    arrive(judge, "up", UP, 3, at=103.5)
+    arrive(judge, "up", UP, 4, at=103.5)
     assert judge.progress() == {("up", "dev1", BACK_END): 3.5}
+
+
+def test_a_group_that_was_silent_goes_on_with_its_backlog() -> None:
+    judge = Judge()
+    sent(judge, UP, 2, "up")
+    arrive(judge, "up", UP, 1, at=90.0)
+    judge.blow(at=100.0)
+    arrive(judge, "up", UP, 2, at=101.0)
+    assert judge.progress() == {("up", "dev1", BACK_END): 1.0}
 
 
 def test_silence_is_the_longest_gap_between_arrivals() -> None:

@@ -97,6 +97,23 @@ def test_what_has_no_place_in_kafka_is_a_dead_letter_and_the_stream_goes_on(up: 
     assert letter["kalinka.origin"] == f"dev1/{QUEUE}".encode()
 
 
+def test_a_message_of_another_user_than_its_source_is_a_dead_letter_where_that_is_asked_for() -> None:
+    with Uplink(verify_source=True) as up:
+        up.start()
+        topic = "mqtt/beast/mqtt/wolverine/pub"
+        up.device.publish(topic, b"mine", user="beast")
+        up.device.publish(topic, b"forged", user="magneto")
+        up.device.publish(topic, b"nobody's")
+        up.device.publish(topic, b"mine too", user="beast")
+        up.finish()
+        assert up.values() == [b"mine", b"mine too"]
+        assert up.values(DEAD) == [b"forged", b"nobody's"]
+        forged, unsigned = up.letters()
+        assert forged["kalinka.reason"] == b"the source 'beast' is not its sender, the user 'magneto'"
+        assert forged["mqtt.topic"] == topic.encode()
+        assert unsigned["kalinka.reason"] == b"the broker does not say who sent it: it has no JMSXUserID"
+
+
 def test_a_fault_of_ours_in_one_message_does_not_stop_the_stream(up: Uplink, caplog: pytest.LogCaptureFixture) -> None:
     original = outbox.to_record
 

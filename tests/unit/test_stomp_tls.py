@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from authority import Authority
 from scripted_broker import Heard, Peer, ScriptedBroker
 
 from kalinka_jms.config import Broker
 from kalinka_jms.errors import LinkLost
+from kalinka_jms.lab.authority import Authority
 from kalinka_jms.stomp import link as stomp
 from kalinka_jms.stomp.frames import encode
 from kalinka_jms.stomp.link import Link

@@ -1,0 +1,84 @@
+"""Too much at once: full windows, a full store, members that come and go."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.chaos.scenario import scenario
+from tests.chaos.scenarios.processes import EVERYTHING, PUB, STOPPED, SUB
+from tests.chaos.scenarios.servers import LINK
+from tests.chaos.stage import Stage
+from tests.chaos.store import limited
+
+BURST = 4.0
+"""How many times the usual load makes windows full."""
+
+
+@scenario(
+    "rebalance-storm",
+    breaks="instances of `sub` join and leave (every other one by SIGKILL) for 20 s, without a rest",
+    must=EVERYTHING,
+)
+def rebalance_storm(stage: Stage) -> None:
+    stage.blow("a storm of rebalances")
+    until, turn = time.monotonic() + 20, 0
+    while time.monotonic() < until:
+        (guest,) = stage.bridge.instances.start("sub")
+        guest.wait_ready(60)
+        turn += 1
+        if turn % 2:
+            guest.kill()
+        elif code := guest.stop(60):
+            stage.outcome.faults.append(f"{guest.name} ended with {code}")
+    stage.blow(f"the storm is over: {turn} came and went")
+    stage.recovered(up=PUB, down=SUB)
+
+
+@scenario(
+    "full-windows",
+    breaks="four times the load while Kafka is a black hole, until prefetch windows are full; then every `pub` is "
+    "stopped by SIGTERM while it drains",
+    must="All of it, and up once: a drained window is acknowledged to a cut, the rest is left to the next.",
+)
+def full_windows(stage: Stage) -> None:
+    stage.fleet.rate *= BURST
+    stage.lab.pause(["dev1.kafka"])
+    stage.blow("Kafka is a black hole, and the load four times as high")
+    time.sleep(8)
+    stage.fleet.rate /= BURST
+    old = stage.bridge.of("pub")
+    stage.lab.resume(["dev1.kafka"])
+    for instance in old:
+        instance.signal(signal.SIGTERM)
+    for instance in old:
+        if code := instance.wait(60):
+            stage.outcome.faults.append(f"{instance.name} ended with {code}")
+    stage.blow("every pub has drained and stopped; others start")
+    stage.bridge.heal()
+    stage.blow()
+    stage.recovered(up=LINK, down=STOPPED)
+
+
+@scenario(
+    "store-limit",
+    breaks="dev3's broker may store 4 MB, and Kafka is a black hole until that is full: senders have to wait",
+    must="All of it: a broker whose store is full acknowledges nothing. Devices whose connection breaks meanwhile: "
+    "as for a broken connection.",
+)
+def store_limit(stage: Stage) -> None:
+    with limited(stage, "dev3"):
+        stage.listening()
+        stage.blow("dev3's broker may store 4 MB")
+        stage.recovered(up=LINK, down=SUB)
+        stage.fleet.size = 8192
+        kafka = [service.name for service in stage.lab.layout.of("kafka")]
+        stage.lab.pause(kafka)
+        full = stage.blocked("dev3", 40)
+        stage.fleet.size = stage.fleet.usual
+        if not full:
+            stage.outcome.faults.append("the store was never full")
+        stage.lab.resume(kafka)
+        stage.blow("the store was full; Kafka answers again")
+        stage.listening()
+        stage.recovered(up=STOPPED, down=STOPPED)

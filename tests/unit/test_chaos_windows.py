@@ -1,0 +1,89 @@
+"""A window of darkness is closed when the broker saw the end of the connection, not before and not later."""
+
+from __future__ import annotations
+
+from tests.chaos.judge import Window
+from tests.chaos.observer import Ends, device_of
+
+
+def window(device: str = "d1") -> Window:
+    return Window(device, {}, 0.0)
+
+
+def ends() -> Ends:
+    ends = Ends()
+    ends.begun("dev1", "d1", "c1")
+    ends.begun("dev1", "d1", "c2")
+    return ends
+
+
+def test_it_closes_with_the_last_subscription_of_that_connection() -> None:
+    told, one = ends(), window()
+    told.watch(one, "dev1", 1.0)
+    told.ended("c1", 2.0)
+    assert one.until is None
+    told.begun("dev1", "d1", "c3")  # the device is back already
+    told.ended("c2", 3.0)
+    assert one.until == 3.0
+
+
+def test_what_ended_before_is_closed_at_once() -> None:
+    told, one = ends(), window()
+    told.ended("c1", 0.5)
+    told.ended("c2", 0.5)
+    told.watch(one, "dev1", 1.0)
+    assert one.until == 1.0
+
+
+def test_the_end_of_another_device_closes_nothing() -> None:
+    told, one = ends(), window()
+    told.begun("dev1", "d2", "c9")
+    told.watch(one, "dev1", 1.0)
+    told.ended("c9", 2.0)
+    assert one.until is None
+
+
+def test_a_dead_broker_has_no_subscriptions() -> None:
+    told, one, later = ends(), window(), window()
+    told.watch(one, "dev1", 1.0)
+    told.down("dev1", 2.0)
+    told.watch(later, "dev1", 3.0)
+    assert (one.until, later.until) == (2.0, 3.0)
+
+
+def test_what_a_dead_broker_kept_for_a_session_is_gone() -> None:
+    told, one = ends(), window()
+    one.keeps = True
+    forgotten: list[Window] = []
+    told.forgot = forgotten.extend
+    told.watch(one, "dev1", 1.0)
+    told.down("dev2", 2.0)
+    assert forgotten == []
+    told.down("dev1", 3.0)
+    assert forgotten == [one]
+
+
+def test_the_first_message_on_a_new_connection_closes_it() -> None:
+    told, one = ends(), window()
+    told.watch(one, "dev1", 1.0)
+    told.reached("d2", 2.0)
+    assert one.until is None
+    told.reached("d1", 3.0)
+    assert one.until == 3.0
+
+
+def test_where_somebody_listens_to_everything_only_that_closes_it() -> None:
+    told, one = ends(), window()
+    told.hiding.add("dev1")
+    told.watch(one, "dev1", 1.0)
+    told.ended("c1", 2.0)
+    told.ended("c2", 2.0)
+    assert one.until is None
+    told.reached("d1", 3.0)
+    assert one.until == 3.0
+
+
+def test_whose_subscription_it_is() -> None:
+    assert device_of("mqtt.*.mqtt.d1.sub") == "d1"
+    assert device_of("sparkcluster.mqtt.d1.sub") == "d1"
+    assert device_of(">") == ""
