@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
     options = Options(args.delivery, args.session, args.devices, args.rate, seed=args.seed)
     command = "python -m tests.chaos " + " ".join(sys.argv[1:])
     say(f"seed {args.seed}: {', '.join(one.name for one in chosen)}")
-    with opened(layout(args.profile), say) as lab, TemporaryDirectory(prefix="kalinka-chaos-") as folder:
+    with opened(layout(args.profile, args.delivery), say) as lab, TemporaryDirectory(prefix="kalinka-chaos-") as folder:
         logs = args.logs or Path(folder)
         logs.mkdir(parents=True, exist_ok=True)
         proxy = Proxy((lab.layout.addresses[0], lab.layout.ports.zookeeper))
@@ -81,16 +81,18 @@ def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
             stage.open()
             outcomes = play(stage, chosen, args.seconds)
             sizes = stage.bridge.memory(stage.begun)
-            faults = [f"{name} ended with {code}" for name, code in stage.bridge.stop().items() if code]
+            faults = [f"metrics: {fault}" for fault in stage.unbalanced[:20]]
+            faults += [f"{name} ended with {code}" for name, code in stage.bridge.stop().items() if code]
         finally:
             stage.close()
             proxy.close()
         grown = [one for one in (growth(name, notes) for name, notes in sorted(sizes.items())) if one]
+    notes = [f"{stage.bridge.scrapes} scrapes: records in = outcomes + given back + in flight, in each of them"]
     setting = (
         f"seed {args.seed}, profile {args.profile}, delivery {args.delivery}, {args.session} sessions, "
         f"{args.devices} devices, {args.rate:.0f} messages/s each way; {report.machine(os.getloadavg())}"
     )
-    return report.Report(command, setting, tuple(outcomes), tuple(grown), tuple(faults))
+    return report.Report(command, setting, tuple(outcomes), tuple(grown), tuple(faults), tuple(notes))
 
 
 def play(stage: Stage, chosen: Sequence[Scenario], seconds: float | None) -> list[Outcome]:

@@ -6,14 +6,20 @@ import json
 import signal
 from collections import defaultdict
 from pathlib import Path
+from urllib.request import urlopen
 
 from kalinka_jms.errors import LabError
-from kalinka_jms.lab.instances import Instance, Instances
+from kalinka_jms.lab.instances import METRICS_ANYWHERE, Instance, Instances
 from kalinka_jms.lab.waiting import wait_until
+from kalinka_jms.metrics.identity import check
 
 SERVICES = ("registry", "sub", "pub")
 AT_WORK = {"pub": "active on a broker", "registry": "watching"}
 """What an instance logs when a broker's queues, or the office of its watcher, have come to it."""
+
+
+SCRAPE = 2.0
+"""Seconds that a process has to answer a scrape."""
 
 
 class Bridge:
@@ -21,7 +27,10 @@ class Bridge:
 
     def __init__(self, config: Path, logs: Path, each: int = 2) -> None:
         self.each = each
-        self.instances = Instances(config, logs)
+        self.instances = Instances(config, logs, options=METRICS_ANYWHERE)
+        self.scrapes = 0
+        self._urls: dict[str, str] = {}
+        self._books: dict[str, str] = {}
         self._memory: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
 
     def start(self) -> None:
@@ -68,6 +77,21 @@ class Bridge:
             instance.signal(signal.SIGCONT)
         self.instances.kill(self.all())
 
+    # -- metrics
+
+    def audit(self) -> list[str]:
+        """Scrape every process: where its books do not balance, in words. One that does not answer is passed over."""
+        found: list[str] = []
+        for instance in self.all():
+            url = self._urls.get(instance.name) or instance.metrics
+            self._urls[instance.name] = url
+            text = _scrape(url) if url else None
+            if text is not None:
+                self.scrapes += 1
+                found += [f"{instance.name}: {fault}" for fault in check(text, self._books.get(instance.name, ""))]
+                self._books[instance.name] = text
+        return found
+
     # -- memory
 
     def weigh(self, now: float) -> None:
@@ -78,6 +102,15 @@ class Bridge:
     def memory(self, since: float) -> dict[str, list[int]]:
         """Bytes of resident memory of each process, as they were noted since then."""
         return {name: [size for at, size in notes if at >= since] for name, notes in self._memory.items()}
+
+
+def _scrape(url: str) -> str | None:
+    """What it says; None where the process is dead or stopped."""
+    try:
+        with urlopen(url, timeout=SCRAPE) as answer:
+            return bytes(answer.read()).decode()
+    except OSError:
+        return None
 
 
 def resident(pid: int) -> int:

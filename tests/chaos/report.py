@@ -23,6 +23,7 @@ class Report:
     outcomes: tuple[Outcome, ...]
     memory: tuple[Growth, ...]
     faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -52,20 +53,37 @@ def text(report: Report) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows]
     lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join([report.setting, "", *lines, "", *map(str, report.memory), *_faults(report)])
+    return "\n".join([report.setting, "", *lines, "", *map(str, report.memory), *_notes(report), *_faults(report)])
 
 
 def markdown(report: Report) -> str:
     """The same as Markdown."""
     lines = [_line(COLUMNS), _line("---" for _ in COLUMNS), *(_line(row(outcome)) for outcome in report.outcomes)]
     memory = [f"- {growth}" for growth in report.memory]
-    return "\n".join([f"`{report.command}`", "", report.setting, "", *lines, "", *memory, *_faults(report)])
+    return "\n".join(
+        [
+            f"`{report.command}`",
+            "",
+            report.setting,
+            "",
+            *lines,
+            "",
+            *memory,
+            *(f"- {note}" for note in _notes(report)),
+            *_faults(report),
+        ]
+    )
 
 
 def machine(load: Sequence[float]) -> str:
     """Where it ran, and how busy that was with other work: load averages of 1, 5 and 15 minutes at the end."""
     cores = os.cpu_count()
     return f"{cores} cores for everything, {platform.system()}, load average {', '.join(f'{one:.1f}' for one in load)}"
+
+
+def _notes(report: Report) -> list[str]:
+    """Scrapes balanced only where nothing was found."""
+    return [] if any(fault.startswith("metrics") for fault in report.faults) else [*report.notes]
 
 
 def _faults(report: Report) -> list[str]:

@@ -13,12 +13,12 @@ from kalinka_jms.lab.layout import Layout, Profile, default_state, parse_address
 ADDRESS = "127.0.63.20"
 
 
-def layout(profile: Profile) -> Layout:
+def layout(profile: Profile, delivery: str) -> Layout:
     """Apart from the user's own lab. KALINKA_TEST_LAB takes other addresses, KALINKA_LAB_STATE another directory."""
     address = parse_address(os.environ.get("KALINKA_TEST_LAB", ADDRESS))
     given = "KALINKA_LAB_STATE" in os.environ
     state = default_state() if given else default_state().parent / f"chaos-{profile}-{address}"
-    return Layout(state, profile, address)
+    return Layout(state, profile, address, delivery_device=delivery == "device")
 
 
 @contextmanager
@@ -39,8 +39,6 @@ def opened(layout: Layout, say: Callable[[str], None]) -> Iterator[Lab]:
 def write_config(lab: Lab, folder: Path, delivery: str, zookeeper: Sequence[tuple[str, int]]) -> Path:
     """The lab's configuration, as the bounds suppose it, with ZooKeeper behind proxies."""
     hosts = ",".join(f"{host}:{port}" for host, port in zookeeper)
-    text = lab.config().replace(lab.layout.zookeeper, hosts)
-    text = text.replace('delivery = "broker"', f'delivery = "{delivery}"')
     path = folder / "chaos.toml"
-    path.write_text(text)
+    path.write_text(lab.config(delivery).replace(lab.layout.zookeeper, hosts))
     return path

@@ -29,6 +29,10 @@ from tests.chaos.scenario import Scenario
 
 PATIENCE = 60.0
 """Seconds for what is under way at the end of a scenario. No bound: those are `Stage.recovered`."""
+TOUR = 10.0
+"""Seconds that persistent sessions have to get everything where they are, before they visit the other brokers."""
+LINGER = 1.0
+"""Seconds that they stay at each."""
 BLOCKED = 3.0
 """Seconds without a PUBACK after which a broker counts as blocked."""
 CALM = 3.0
@@ -103,6 +107,8 @@ class Stage:
         self.fleet.reached = self.ends.reached
         self.ends.forgot = self.judge.forgot
         self.outcome = Outcome(Scenario("", "", "", lambda _: None))
+        self.unbalanced: list[str] = []
+        """What was wrong with a scrape."""
         self.begun = time.monotonic()
         self._over = Event()
         self._watch = Thread(target=self._look, name="scales", daemon=True)
@@ -268,8 +274,18 @@ class Stage:
         """Wait for everything that was sent until now; how far that is, and whether all of it was answered."""
         mark = self.judge.mark()
         settled = wait_settled((self.fleet, self.kafka), time.monotonic(), PATIENCE)
+        if self.options.session == "persistent" and not wait_until(lambda: not self.judge.missing(mark), TOUR):
+            self._tour()
         wait_until(lambda: not self.judge.missing(mark), PATIENCE)
         return mark, settled
+
+    def _tour(self) -> None:
+        """Every device visits every broker: what waits there for the session that it left behind comes."""
+        for _ in self.fleet.brokers:
+            for name in self.names:
+                self.next_broker(name)
+            self.until(lambda: all(self.fleet.devices[name].at_target for name in self.names), 60, "devices on tour")
+            time.sleep(LINGER)
 
     def _judge(self, outcome: Outcome) -> None:
         mark, settled = self.settle()
@@ -281,8 +297,10 @@ class Stage:
             outcome.faults += _faults(leg, count, outcome.scenario.duplicates)
 
     def _look(self) -> None:
+        """Once a second: the memory of every process, and whether its books balance."""
         while not self._over.wait(1.0):
             self.bridge.weigh(time.monotonic())
+            self.unbalanced += self.bridge.audit()
 
 
 def _faults(leg: str, count: Count, duplicates: int | None) -> list[str]:
