@@ -35,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="replays a random schedule")
     parser.add_argument("--rate", type=float, default=300.0, help="messages a second, each way")
     parser.add_argument("--devices", type=int, default=30)
+    parser.add_argument(
+        "--sabotage", default="", metavar="MISTAKE", help="auto-ack or commit-early: see the proof fail"
+    )
     parser.add_argument("--ci", action="store_true", help="the run that is bounded to ten minutes")
     parser.add_argument("--list", action="store_true", help="show the scenarios, and what must arrive in each")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a page")
@@ -68,7 +71,7 @@ def schedule(args: argparse.Namespace) -> list[Scenario]:
 
 def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
     """Play them on a lab."""
-    options = Options(args.delivery, args.session, args.devices, args.rate, seed=args.seed)
+    options = Options(args.delivery, args.session, args.devices, args.rate, seed=args.seed, sabotage=args.sabotage)
     command = "python -m tests.chaos " + " ".join(sys.argv[1:])
     say(f"seed {args.seed}: {', '.join(one.name for one in chosen)}")
     with opened(layout(args.profile, args.delivery), say) as lab, TemporaryDirectory(prefix="kalinka-chaos-") as folder:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections import defaultdict
 from pathlib import Path
 from urllib.request import urlopen
 
 from kalinka_jms.errors import LabError
-from kalinka_jms.lab.instances import METRICS_ANYWHERE, Instance, Instances
+from kalinka_jms.lab.instances import COMMAND, METRICS_ANYWHERE, Instance, Instances
 from kalinka_jms.lab.waiting import wait_until
 from kalinka_jms.metrics.identity import check
 
@@ -25,9 +26,11 @@ SCRAPE = 2.0
 class Bridge:
     """Two instances of each service, kept at two: what was killed is replaced by `heal`."""
 
-    def __init__(self, config: Path, logs: Path, each: int = 2) -> None:
+    def __init__(self, config: Path, logs: Path, sabotage: str = "", each: int = 2) -> None:
+        """`sabotage`: the name of a mistake that it shall have."""
+        command = (sys.executable, "-m", "tests.chaos.sabotage", sabotage) if sabotage else COMMAND
         self.each = each
-        self.instances = Instances(config, logs, options=METRICS_ANYWHERE)
+        self.instances = Instances(config, logs, command, METRICS_ANYWHERE)
         self.scrapes = 0
         self._urls: dict[str, str] = {}
         self._books: dict[str, str] = {}

@@ -49,6 +49,7 @@ class Options:
     rate: float = 300.0
     calm: float = CALM
     seed: int = 0
+    sabotage: str = ""
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class Stage:
         self.chance = random.Random(options.seed)
         self.run = uuid.uuid4().hex[:6]
         self.judge = Judge()
-        self.bridge = Bridge(config, logs)
+        self.bridge = Bridge(config, logs, options.sabotage)
         self.names = [f"c{self.run}d{number}" for number in range(options.devices)]
         self.fleet = Fleet(self.judge, self.run, self.names, brokers(lab), clean=options.session == "clean")
         self.kafka = Kafka(self.judge, self.run, lab.layout.bootstrap, self.names)

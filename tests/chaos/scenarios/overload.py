@@ -19,6 +19,7 @@ BURST = 4.0
     "rebalance-storm",
     breaks="instances of `sub` join and leave (every other one by SIGKILL) for 20 s, without a rest",
     must=EVERYTHING,
+    ci=False,
 )
 def rebalance_storm(stage: Stage) -> None:
     stage.blow("a storm of rebalances")
@@ -65,6 +66,7 @@ def full_windows(stage: Stage) -> None:
     breaks="dev3's broker may store 4 MB, and Kafka is a black hole until that is full: senders have to wait",
     must="All of it: a broker whose store is full acknowledges nothing. Devices whose connection breaks meanwhile: "
     "as for a broken connection.",
+    ci=False,
 )
 def store_limit(stage: Stage) -> None:
     with limited(stage, "dev3"):

@@ -90,6 +90,7 @@ def rolling_restart(stage: Stage) -> None:
     "stop-pub",
     breaks="SIGSTOP of the active `pub` for 30 s, then SIGCONT",
     must=EVERYTHING + " What wakes up after it was replaced acknowledges nothing.",
+    ci=False,
 )
 def stop_pub(stage: Stage) -> None:
     _stopped(stage, "pub")
@@ -108,6 +109,7 @@ def stop_sub(stage: Stage) -> None:
     "stop-registry",
     breaks="SIGSTOP of the watcher of dev1 for 30 s, then SIGCONT, while devices move",
     must=EVERYTHING + " What wakes up after it was replaced writes nothing.",
+    ci=False,
 )
 def stop_registry(stage: Stage) -> None:
     _stopped(stage, "registry")

@@ -62,6 +62,7 @@ def kill_broker(stage: Stage) -> None:
     "empty-broker",
     breaks="SIGKILL of dev3's broker; it comes back with an empty store",
     must=BROKEN + " Not those PUBACKed ids that were in the store, and not in Kafka yet, when it was deleted (dark).",
+    ci=False,
 )
 def empty_broker(stage: Stage) -> None:
     stage.lab.kill(["dev3.activemq"])
@@ -128,6 +129,7 @@ def kafka_away(stage: Stage) -> None:
     breaks="Kafka stands still for 0.4 s of every half second, for 15 s",
     must=EVERYTHING + " Slow is not dead: nothing is dropped, nothing comes twice.",
     duplicates=0,
+    ci=False,
 )
 def slow_kafka(stage: Stage) -> None:
     stage.blow("Kafka is slow")
@@ -146,6 +148,7 @@ def slow_kafka(stage: Stage) -> None:
     "pause-zookeeper",
     breaks="SIGSTOP of ZooKeeper for 15 s while devices move (full: of one node)",
     must=BROKEN + " Cached owners go on; what is for devices that moved waits, then is parked, and comes.",
+    ci=False,
 )
 def pause_zookeeper(stage: Stage) -> None:
     stage.lab.pause(["dev1.zookeeper"])

@@ -1,0 +1,44 @@
+"""A bridge with a mistake in it, to see the proof fail: `python -m tests.chaos --sabotage auto-ack --only kill-pub`.
+
+Each is a mistake that bridges are known to make. What loses messages must be found by the judge.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partialmethod
+
+from kalinka_cli.main import main
+
+from kalinka_jms.pub import window
+from kalinka_jms.stomp.link import Link
+from kalinka_jms.sub.share import Share
+
+
+def auto_ack() -> None:
+    """`pub` lets the broker forget a message as it is handed out, not when Kafka has it."""
+    Link.subscribe = partialmethod(_subscribe, Link.subscribe)  # type: ignore[method-assign,assignment]
+    window._frame = lambda _: b""  # type: ignore[assignment]
+
+
+def commit_early() -> None:
+    """`sub` commits what it has taken, not what has an outcome."""
+    Share.positions = _newest  # type: ignore[method-assign,assignment]
+
+
+SABOTAGES: dict[str, Callable[[], None]] = {"auto-ack": auto_ack, "commit-early": commit_early}
+
+
+def _subscribe(link: Link, usual: Callable[..., None], destination: str, number: str, **options: object) -> None:
+    usual(link, destination, number, **{**options, "ack": "auto"})
+
+
+def _newest(share: Share) -> Iterator[tuple[str, int]]:
+    for topic, offset in share._newest.items():
+        yield topic, offset + 1
+
+
+if __name__ == "__main__":
+    SABOTAGES[sys.argv.pop(1)]()
+    main()
