@@ -27,7 +27,9 @@ class Report:
 
     @property
     def good(self) -> bool:
-        return all(outcome.good for outcome in self.outcomes) and all(g.flat for g in self.memory) and not self.faults
+        """Something was played, and nothing was found."""
+        played = bool(self.outcomes) and all(outcome.good for outcome in self.outcomes)
+        return played and all(growth.flat for growth in self.memory) and not self.faults
 
 
 def row(outcome: Outcome) -> tuple[str, ...]:
