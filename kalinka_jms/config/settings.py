@@ -190,6 +190,11 @@ class Sub(_Table):
     """Records sent to a broker at once."""
     transactions_in_flight: Count = Field(default=4, description="transactions in flight on one link, at least 1")
     """How many such transactions may wait for their evidence, on each broker."""
+    index_bytes: Count = Field(default=512 * MIB, description="bytes, at least 1")
+    """Memory for the index of what is parked, in one instance: about 200 bytes a record, up to 700 for a device's only
+    one. When it is full nothing more is taken from Kafka, also for devices that are there, until some of it was
+    replayed, expired or dropped: what cannot be found again must not be parked, and nothing is dropped unasked. `ttl`
+    and `max_parked` keep that from happening; more instances share the index among them."""
     ack_timeout: Seconds = Field(default=10.0, description="seconds, more than 0")
     """How long a record may wait for its broker, or for word of its device, before it is parked."""
     echo_timeout: Seconds = Field(default=10.0, description="seconds, more than 0")

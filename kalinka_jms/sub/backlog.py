@@ -97,8 +97,9 @@ class Backlog:
         self.join = self._thread.join
 
     def index(self, share: Share) -> None:
-        """Read the whole partition of a share."""
-        self._orders.put(lambda: self._begin(share))
+        """Read the partition of a share, from where its index stands."""
+        start = share.index.position
+        self._orders.put(lambda: self._begin(share, start))
 
     def load(self, share: Share, offsets: Iterable[int]) -> None:
         """Read these records."""
@@ -146,9 +147,9 @@ class Backlog:
             if found is not None and not found.stale:
                 self._take(found, message)
 
-    def _begin(self, share: Share) -> None:
+    def _begin(self, share: Share, start: int) -> None:
         if share.open:
-            self._readings[_key(share)] = _Reading(share, self._ask(share))
+            self._readings[_key(share)] = _Reading(share, self._ask(share), position=start)
 
     def _ask(self, share: Share) -> Future[Any]:
         """The end of the partition, with records of open transactions: their outcome may be decided already."""
@@ -169,8 +170,8 @@ class Backlog:
             self._tell(str(error.args[0]))
             self._ask_afresh(reading)
             return
-        if reading.end:
-            self._seek(reading, 0)
+        if reading.position < reading.end:
+            self._seek(reading, reading.position)
         else:
             self._index(reading, None)
 

@@ -78,7 +78,7 @@ class Books:
 
     def delivered(self, share: Share, item: Item) -> None:
         """An item needs nothing more from Kafka than its offset, or, where it had been parked, its tombstone."""
-        share.remember(item)
+        share.window.add(item.mark)
         share.active.discard(item.mark)
         if item.parked is None:
             self._finished(share, item.message, Outcome.DELIVERED)
@@ -90,6 +90,12 @@ class Books:
     def duplicate(self, share: Share, item: Item) -> None:
         """The same record is delivered, parked or on its way: that one counts."""
         self._finished(share, item.message, Outcome.DUPLICATE)
+
+    def duplicate_parked(self, share: Share, item: Item) -> None:
+        """A parked record that this instance has delivered: it lost the partition before Kafka heard of that."""
+        self.replayed[Outcome.DUPLICATE] += 1
+        share.index.remove(*item.mark[:3])
+        share.writes.append(_tombstone(share, parked_key(*item.mark[:3])))
 
     def expire(self, share: Share, item: Item) -> None:
         """Its time ran out before it was sent."""
@@ -165,6 +171,7 @@ class Books:
                 write = share.writes.popleft()
                 size += len(write.value or b"")
                 batch.writes.append((share, write))
+                share.writing += 1
                 if write.outcome is not None and not write.replay:
                     share.finish(write.message.topic(), write.message.offset())
         batch.offsets = [(share, *place) for share in shares for place in share.moved()]
@@ -183,6 +190,7 @@ class Books:
         for share, topic, offset in batch.offsets:
             share.committed(topic, offset)
         for share, write in batch.writes:
+            share.writing -= 1
             if share.open and write.outcome is not None:
                 self._written(share, write, write.outcome)
 

@@ -15,6 +15,9 @@ _TIME_BITS = 44  # milliseconds until the year 2527
 _TIME_MASK = (1 << _TIME_BITS) - 1
 _OFFSET = _SIZE_BITS + _TIME_BITS
 
+RECORD_MEMORY, STREAM_MEMORY = 185, 510
+"""Bytes that the index takes for a record, and for a stream that has any."""
+
 
 def parked_key(device: str, topic: str, id: str) -> bytes:
     """The Kafka key of a parked record: `device/topic/id`, UTF-8.
@@ -71,14 +74,16 @@ class ParkedIndex:
     """Which device and topic has which offsets in one partition of the parked topic.
 
     Fed in the order of the partition, by reading it and then by its one writer's own confirmed writes. A parked record
-    with an id of 50 characters takes 170-185 bytes, 220 with ten for each device, 690 where it is its device's only
-    one (growth of the resident set over 1,000,000 adds, CPython 3.11); the million takes 2 seconds, 5 at worst.
+    with an id of 50 characters takes 187 bytes with 1,000 for each device, 198 with 100, 225 with ten and 707 where it
+    is its device's only one (growth of the resident set over 1,000,000 adds, CPython 3.11; the million takes 2 seconds,
+    5 at worst, on an idle core: `python -m tests.bench.index`).
     """
 
-    __slots__ = ("_bytes", "_count", "_devices", "_position")
+    __slots__ = ("_backlogs", "_bytes", "_count", "_devices", "_position")
 
     def __init__(self) -> None:
         self._devices: dict[str, dict[str, _Backlog]] = {}  # device → topic → backlog
+        self._backlogs = 0
         self._count = 0
         self._bytes = 0
         self._position = 0
@@ -93,6 +98,7 @@ class ParkedIndex:
         backlog = self._backlog(device, topic)
         if backlog is None:
             backlog = self._devices.setdefault(device, {})[topic] = _Backlog()
+            self._backlogs += 1
         elif id in backlog.entries:
             self._forget(id, backlog)
         backlog.entries[id] = offset << _OFFSET | (max(time, 0) & _TIME_MASK) << _SIZE_BITS | size
@@ -113,6 +119,7 @@ class ParkedIndex:
         if not backlog.entries:
             topics = self._devices[device]
             del topics[topic]
+            self._backlogs -= 1
             if not topics:
                 del self._devices[device]
         return True
@@ -203,6 +210,11 @@ class ParkedIndex:
     def bytes(self) -> int:
         """The sum of the sizes of the parked records, in bytes."""
         return self._bytes
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory it takes, within a tenth for ids of 50 characters (measured; see above)."""
+        return self._count * RECORD_MEMORY + self._backlogs * STREAM_MEMORY
 
     @property
     def position(self) -> int:

@@ -7,16 +7,24 @@ ready, its partitions are paused. All of it happens on the thread that polls: th
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
 from kalinka_jms.routes import Downlinks
-from kalinka_jms.sub.share import Share
+from kalinka_jms.sub.parked import ParkedIndex
+from kalinka_jms.sub.share import Share, Window
 
 log = logging.getLogger("kalinka.sub")
+
+
+WINDOWS = 64
+"""Partitions whose window of delivered records is kept, those that the instance had last."""
+
+Key = tuple[str, int]
+"""Group and number of a partition."""
 
 
 class Partitions:
@@ -34,7 +42,9 @@ class Partitions:
         self._consumer = consumer
         self._downlinks = downlinks
         self._begin, self._give_up, self._close = begin, give_up, close
-        self._shares: dict[tuple[str, int], Share] = {}
+        self._shares: dict[Key, Share] = {}
+        self._indexes: dict[Key, ParkedIndex] = {}  # of the partitions that were ours until this rebalance
+        self._windows: OrderedDict[Key, Window] = OrderedDict()
         self._held = False
         self.topics: defaultdict[str, list[str]] = defaultdict(list)
         """Group → its topics."""
@@ -102,17 +112,28 @@ class Partitions:
             numbers[self._group(partition.topic), partition.partition].add(partition.topic)
         for (group, number), topics in numbers.items():
             if topics == set(self.topics[group]):
-                share = self._shares[group, number] = Share(group, number)
-                self._begin(share)
+                self._open((group, number))
             else:
                 log.warning("a partition waits until its topics come together", extra={"partition": number})
+        self._indexes.clear()
         log.info("partitions assigned", extra={"partitions": len(partitions)})
+
+    def _open(self, key: Key) -> None:
+        """What was known of the partition still counts: only what came since then is read."""
+        window = self._windows.setdefault(key, Window())
+        self._windows.move_to_end(key)
+        while len(self._windows) > max(WINDOWS, len(self._shares) + 1):
+            self._windows.popitem(last=False)
+        share = self._shares[key] = Share(*key, self._indexes.pop(key, None), window)
+        self._begin(share)
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         shares = self._of(partitions)
         if shares:
             self._give_up(shares)
+        kept = {share.key: index for share in shares if (index := share.leave_index()) is not None}
         self.end(shares)
+        self._indexes = kept
         log.info("partitions revoked", extra={"partitions": len(partitions)})
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:

@@ -264,7 +264,11 @@ class Replays:
             self._books.bury_parked(stream.share, message, str(error), (stream.device, stream.name, id))
             self._hold(stream.share, -1, -_bytes(message))
         else:
-            stream.push(item, now)
+            if item.mark in stream.share.window:
+                self._books.duplicate_parked(stream.share, item)
+                self._hold(stream.share, -1, -_bytes(message))
+            else:
+                stream.push(item, now)
 
 
 def _bytes(message: Any) -> int:

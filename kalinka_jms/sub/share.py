@@ -140,10 +140,37 @@ class Chunk:
     """Offset → message; None for one that is not there any more."""
 
 
+class Window:
+    """The records of one partition that were delivered last: the same record once more is a duplicate.
+
+    It stays with the process when the partition goes and comes back (see `Partitions`), and ends with it. Between
+    processes nothing is passed on but the committed offsets: what was delivered and not committed, at most
+    `window_records` records of an instance that died, is delivered twice.
+    """
+
+    def __init__(self) -> None:
+        self._marks: OrderedDict[Mark, None] = OrderedDict()
+
+    def add(self, mark: Mark) -> None:
+        self._marks[mark] = None
+        self._marks.move_to_end(mark)
+        if len(self._marks) > REMEMBERED:
+            self._marks.popitem(last=False)
+
+    def __contains__(self, mark: object) -> bool:
+        return mark in self._marks
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+
 class Share:
     """One partition number of one group: streams, offsets, parked records."""
 
-    def __init__(self, group: str, partition: int) -> None:
+    def __init__(
+        self, group: str, partition: int, index: ParkedIndex | None = None, window: Window | None = None
+    ) -> None:
+        """`index`, `window`: what is known of an earlier time that this instance had the partition."""
         self.group = group
         self.partition = partition
         self.open = True
@@ -152,10 +179,13 @@ class Share:
         """True when the partition is about to be taken away: nothing new is sent."""
         self.indexed = False
         """True once the parked records are known; no record is taken before."""
-        self.index = ParkedIndex()
+        self.index = ParkedIndex() if index is None else index
+        self.window = Window() if window is None else window
         self.streams: dict[Name, Stream] = {}
         self.writes: deque[Write] = deque()
         """What is to be written to Kafka, and no batch has yet."""
+        self.writing = 0
+        """What a batch has taken and Kafka is not known to have."""
         self.parking: Counter[Name] = Counter()
         """Records per stream that are on their way into the parked topic."""
         self.loading: dict[Name, Chunk] = {}
@@ -177,7 +207,6 @@ class Share:
         self._watermarks: dict[str, Watermark] = {}
         self._newest: dict[str, int] = {}
         self._committed: dict[str, int] = {}
-        self._delivered: OrderedDict[Mark, None] = OrderedDict()
 
     @property
     def key(self) -> tuple[str, int]:
@@ -232,13 +261,18 @@ class Share:
         """Whether the same record was delivered, is parked, or is on its way."""
         mark = item.mark
         device, name, id = mark[:3]
-        return mark in self.active or mark in self._delivered or self.index.has(device, name, id)
+        return mark in self.active or mark in self.window or self.index.has(device, name, id)
 
-    def remember(self, item: Item) -> None:
-        """This record was delivered."""
-        self._delivered[item.mark] = None
-        if len(self._delivered) > REMEMBERED:
-            self._delivered.popitem(last=False)
+    def leave_index(self) -> ParkedIndex | None:
+        """The index for whoever has the partition next in this process; None where Kafka may know more, or other.
+
+        What was decided and is not in Kafka would be forgotten: such an index must be read again.
+        """
+        if not self.indexed or self.writes or self.writing or self.parking:
+            return None
+        for device, name in (*self.streams, *self.loading):
+            self.index.unload(device, name)
+        return self.index
 
 
 def parked_topic(group: str) -> str:

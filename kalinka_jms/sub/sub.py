@@ -80,6 +80,8 @@ class Sub:
         """What it lacks to be ready, in words; nothing where it is."""
         self._turned_at = self._ticked_at = time.monotonic()
         self._full_since: float | None = None
+        self.crowded = False
+        """Whether it takes nothing because too much is parked."""
         self._build(client)
         self._thread = threading.Thread(target=self._run, name="sub", daemon=True)
         self.start = self._thread.start
@@ -232,8 +234,21 @@ class Sub:
 
     def _full(self) -> bool:
         shares = self._partitions.shares
+        if self._crowded(shares):
+            return True
         records, size = sum(share.pending for share in shares), sum(share.pending_bytes for share in shares)
         return records >= self._settings.sub.window_records or size >= self._settings.sub.window_bytes
+
+    def _crowded(self, shares: Sequence[Share]) -> bool:
+        """Whether the index of what is parked is full: a record more might not be found again."""
+        memory, most = sum(share.index.memory for share in shares), self._settings.sub.index_bytes
+        if memory >= most and not self.crowded:
+            log.error(
+                "the index of parked records is full: nothing is taken until some are replayed, expired or dropped",
+                extra={"index_bytes": most, "parked": sum(share.index.count for share in shares)},
+            )
+        self.crowded = memory >= most
+        return self.crowded
 
     def _wait_for_room(self, now: float) -> list[Any]:
         """The window is full: wait for events instead; Kafka is to hear from us all the same."""

@@ -148,8 +148,8 @@ prefetch = 7
         'pub.queues[0] = "/queue/x": should be a name like "kalinka.mqtt.pub" (no "/queue/" before it; no blank, '
         '"," or "?")',
         'pub.exclusive = "yes": should be true (order kept) or false (throughput before order)',
-        "sub.prefetch: unknown key; known here are ack_timeout, consumer_group, echo_timeout, groups, max_hops, "
-        "max_parked, transaction, transactions_in_flight, ttl, window_bytes, window_records",
+        "sub.prefetch: unknown key; known here are ack_timeout, consumer_group, echo_timeout, groups, "
+        "index_bytes, max_hops, max_parked, transaction, transactions_in_flight, ttl, window_bytes, window_records",
         'dead = "a b": should be the name of a Kafka topic (letters, digits, . _ -; at most 249)',
         'route: unknown key; did you mean "routes"?',
         'brokers[2].name = "dev1": is that of brokers[0] already',

@@ -85,7 +85,7 @@ def test_a_stream_that_another_took_the_place_of_forgets_only_itself() -> None:
 def test_a_record_is_the_same_only_in_its_stream_with_its_id_and_hops(other: Item) -> None:
     """One message sent on to several devices, with its headers, is not a duplicate."""
     share = Share("0", 0)
-    share.remember(item(1, id="x"))
+    share.window.add(item(1, id="x").mark)
     assert share.known(item(2, id="x")) and not share.known(other)
 
 
@@ -103,7 +103,7 @@ def test_the_memory_of_what_was_delivered_is_bounded(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "REMEMBERED", 2)
     share = Share("0", 0)
     for offset in (1, 2, 3):
-        share.remember(item(offset))
+        share.window.add(item(offset).mark)
     assert [share.known(item(offset)) for offset in (1, 2, 3)] == [False, True, True]
 
 

@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kalinka_jms.sub.backlog import Indexed, Loaded
 from kalinka_jms.sub.commits import Batch
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Proofs
-from kalinka_jms.sub.share import Share, State
+from kalinka_jms.sub.parked import ParkedIndex
+from kalinka_jms.sub.share import Share, State, Window
 
 DEVICES, SOURCES, TOPICS, PARTITIONS = ("d1", "d2"), (b"s", b"t"), (MQTT, SPARK), (0, 1)
 SERVED = ("b1", "b2")
@@ -62,6 +63,8 @@ class Model(RuleBasedStateMachine):
         self.identities: dict[str, str] = {}
         self.lines: dict[str, list[Transaction]] = {broker: [] for broker in SERVED}
         """What was written on each connection and the broker has not read yet; also on connections that are gone."""
+        self.left: dict[int, tuple[ParkedIndex | None, Window | None]] = {}
+        """What is known of partitions that were taken away."""
         self.batch: Batch | None = None
         self.numbers = count()
 
@@ -73,7 +76,7 @@ class Model(RuleBasedStateMachine):
         for device, broker in zip(DEVICES, brokers, strict=True):
             self.subscribe(device, broker, known)
         for partition in PARTITIONS:
-            self.assign(partition)
+            self.assign(partition, known=False)
             self.index(partition)
 
     @rule(steps=st.lists(st.sampled_from(STEPS), min_size=4, max_size=30))
@@ -213,10 +216,12 @@ class Model(RuleBasedStateMachine):
 
     # --- Kafka
 
-    @rule(partition=st.sampled_from(PARTITIONS))
-    def assign(self, partition: int) -> None:
+    @rule(partition=st.sampled_from(PARTITIONS), known=st.booleans())
+    def assign(self, partition: int, known: bool) -> None:
+        """Given back: known from before, or to another process."""
         if all(share.partition != partition for share in self.bench.shares):
-            self.bench.shares.append(Share("0", partition))
+            index, window = self.left.pop(partition, (None, None)) if known else (None, None)
+            self.bench.shares.append(Share("0", partition, index, window))
             for topic in TOPICS:
                 self.positions[topic, partition] = self.committed[topic, partition]
 
@@ -224,7 +229,7 @@ class Model(RuleBasedStateMachine):
     def index(self, partition: int) -> None:
         for share in self._shares(partition):
             if not share.indexed:
-                log = self.bench.log.get(("0.parked", partition), [])
+                log = self.bench.log.get(("0.parked", partition), [])[share.index.position :]
                 found = [
                     (m.offset(), m.key(), None if m.value() is None else len(m.value()), m.timestamp()[1]) for m in log
                 ]
@@ -236,7 +241,11 @@ class Model(RuleBasedStateMachine):
             if orderly:
                 share.closing = True
             else:
-                self.bench.close(share)
+                self.close(share)
+
+    def close(self, share: Share) -> None:
+        self.left[share.partition] = share.leave_index(), share.window
+        self.bench.close(share)
 
     @rule(partition=st.sampled_from(PARTITIONS), topic=st.sampled_from(TOPICS), records=st.integers(1, 6))
     def fetch(self, partition: int, topic: str, records: int) -> None:
@@ -386,8 +395,8 @@ class Model(RuleBasedStateMachine):
         for partition in PARTITIONS:
             for share in self._shares(partition):
                 if share.closing:
-                    self.bench.close(share)
-            self.assign(partition)
+                    self.close(share)
+            self.assign(partition, known=True)
         for _ in range(200):
             self._turn()
             if self._quiet():

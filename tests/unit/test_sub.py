@@ -314,3 +314,69 @@ def test_a_rebalance_sends_nothing_twice_and_parks_nothing_twice(world: World) -
     assert world.wait(lambda: world.committed() == 200 and world.committed(MQTT, 1) == 50)
     assert values(device) == sorted(values(device)) and len(device.received) == 200
     assert len(world.kafka.records(PARKED)) == 50
+
+
+def test_an_index_that_is_full_holds_kafka_back_until_something_leaves_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was taken before is parked still; what is not taken stays in Kafka, whoever it is for."""
+    monkeypatch.setattr(module, "BATCH", 5)
+    present = world.device("d1", "b1")
+    sub = world.sub(index_bytes=1)
+    world.send("away", 3)
+    assert world.wait(lambda: sub.crowded) and len(world.kafka.records(PARKED)) >= 1
+    assert "the index of parked records is full" in caplog.text
+    world.send("d1", 3)
+    away = world.device("away", "b2")
+    assert world.wait(lambda: values(present) == [3, 4, 5] and values(away) == [0, 1, 2])
+    assert not sub.crowded and balanced(sub)
+
+
+def test_an_index_is_kept_and_read_on_from_where_the_partition_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second instance comes and goes; the first one keeps one partition, and gets the other back."""
+    starts: list[tuple[int, int]] = []
+    begin = backlog.Backlog._begin
+
+    def watched(self: Any, share: Any, start: int) -> None:
+        starts.append((share.partition, start))
+        begin(self, share, start)
+
+    monkeypatch.setattr(backlog.Backlog, "_begin", watched)
+    first = world.sub()
+    assert first.ready.wait(10)
+    for partition in (0, 1):
+        world.send(f"away{partition}", 5, partition=partition)
+    assert world.wait(lambda: len(world.kafka.records(PARKED)) == 10)
+    assert world.wait(lambda: world.committed() == 5 and world.committed(MQTT, 1) == 5)
+    starts.clear()
+    second = world.sub()
+    assert second.ready.wait(10)
+    assert world.wait(lambda: len(starts) == 2)
+    begun = dict(starts)
+    assert sorted(begun.values())[0] == 0 and max(begun.values()) > 0, "the newcomer reads all of its own"
+    second.stop()
+    second.join(10)
+    devices = [world.device(f"away{partition}", "b1") for partition in (0, 1)]
+    assert world.wait(lambda: [len(device.received) for device in devices] == [5, 5])
+    assert [values(device) for device in devices] == [list(range(5)), list(range(5, 10))]
+    assert world.wait(lambda: first.books.replayed == {Outcome.DELIVERED: 10})
+
+
+def test_what_was_delivered_is_known_when_the_partition_comes_back(world: World) -> None:
+    """The group goes on without an instance before it has committed: the same records come to it once more."""
+    sub = world.sub()
+    assert sub.ready.wait(10)
+    device = world.device("d1", "b1")
+    world.kafka.hold()  # nothing is written; but the commit of offsets alone is refused as below
+    (consumer,) = world.consumers()
+    commit, consumer.commit = consumer.commit, lambda *_, **__: None
+    world.send("d1", 10)
+    assert world.wait(lambda: len(device.received) == 10 and sub.books.outcomes == {Outcome.DELIVERED: 10})
+    consumer.commit = commit
+    consumer.expel()
+    world.kafka.release()
+    assert world.wait(lambda: world.committed() == 10)
+    assert values(device) == list(range(10)), "nothing twice"
+    assert sub.books.outcomes[Outcome.DUPLICATE] == 10 and balanced(sub)
