@@ -21,11 +21,12 @@ from kalinka_jms.registry.entry import Entry
 from kalinka_jms.registry.roster import Change, Roster
 
 ECHO = "echo"
-DEVICE = "d"  # one is enough: devices have nothing to do with each other
+DEVICE, NEIGHBOUR = "d", "n"
+"""One device is looked at. Of others it matters only that they take connection numbers, and are replayed too."""
 
 
 def presence(filter: str) -> tuple[str, ...] | None:
-    return (DEVICE,)
+    return (filter.partition(".")[0],)
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Side:
     linked: bool = False
     missed: bool = False
     kept: dict[str, int] = field(default_factory=dict)
+    found: bool = False
+    """Whether this watcher has looked through what earlier ones left in the registry."""
     said: int = 0
     """How far into the wire live advisories reach: they keep their order, whatever a replay does."""
 
@@ -63,9 +66,13 @@ class Side:
         self.said = max(0, self.said - 1)
         return self.wire.popleft()
 
-    def begin(self, connection: str, chance: random.Random) -> None:
+    @property
+    def consumers_of_device(self) -> list[str]:
+        return [consumer for consumer, filter in self.present.items() if DEVICE in presence(filter.topic)]
+
+    def begin(self, connection: str, chance: random.Random, device: str = DEVICE) -> None:
         self.consumers += 1
-        filter = Filter(f"{DEVICE}.{self.consumers}", f"{connection}:-1:{self.consumers}")
+        filter = Filter(f"{device}.{self.consumers}", f"{connection}:-1:{self.consumers}")
         self.present[filter.consumer] = filter
         self.say(Begun(filter), chance)
 
@@ -102,6 +109,10 @@ class World:
             side.begin(self.latest[1], chance)
         side.linked = linked
 
+    def neighbour_connects(self, side: Side, chance: random.Random) -> None:
+        side.connections += 1
+        side.begin(f"ID:{side.name}{side.run}-4:{side.connections}", chance, NEIGHBOUR)
+
     def subscribe_to_more(self, side: Side, chance: random.Random) -> None:
         broker, connection = self.latest
         if broker == side.name and connection in map(connection_of, side.present):
@@ -109,14 +120,14 @@ class World:
             side.begin(connection, chance)
 
     def unsubscribe(self, side: Side, chance: random.Random) -> None:
-        if side.present:
-            self.leave(side, [chance.choice(list(side.present))], chance)
+        if side.consumers_of_device:
+            self.leave(side, [chance.choice(side.consumers_of_device)], chance)
 
     def disconnect(self, side: Side, chance: random.Random) -> None:
         """The end of a connection; not always the last one, half-open ones are found late."""
-        if side.present:
-            gone = connection_of(chance.choice(list(side.present)))
-            self.leave(side, [consumer for consumer in side.present if connection_of(consumer) == gone], chance)
+        if side.consumers_of_device:
+            gone = connection_of(chance.choice(side.consumers_of_device))
+            self.leave(side, [one for one in side.consumers_of_device if connection_of(one) == gone], chance)
 
     def leave(self, side: Side, consumers: list[str], chance: random.Random) -> None:
         if self.latest == (side.name, connection_of(consumers[0])):
@@ -146,7 +157,7 @@ class World:
             side.kept = {}
         if self.firm != side.name and not self.has_no_news(side, side.kept):
             self.firm = None
-        side.roster = Roster(side.name, presence, side.kept)
+        side.roster, side.found = Roster(side.name, presence, side.kept), False
         side.cut()
 
     def deliver_some(self, side: Side, chance: random.Random) -> None:
@@ -168,13 +179,24 @@ class World:
             self.note(side, advisory.filter.consumer)
 
     def settle(self, side: Side) -> None:
+        seen, told = side.roster.seen, self.told(side)
         self.apply(side, side.roster.settle())
         side.kept = dict(side.roster.seen)
-        if DEVICE not in side.roster:  # what a watcher before this one left behind
+        if DEVICE not in side.roster and not side.found:
             self.entry = self.entry.merged(side.name, None, live=False)
+        side.found = True
+        for consumer in side.consumers_of_device:
+            run, number = side.present[consumer].connection
+            if consumer in self.told(side) - told and number > seen.get(run, -1):
+                self.note(side, consumer)
+
+    def told(self, side: Side) -> frozenset[str]:
+        """The consumers that the registry has of a broker."""
+        part = self.entry.part(side.name)
+        return part.consumers if part else frozenset()
 
     def apply(self, side: Side, changes: tuple[Change, ...]) -> None:
-        for change in changes:
+        for change in (change for change in changes if change.device == DEVICE):
             self.entry = self.entry.merged(side.name, change.part, change.live)
 
     def note(self, side: Side, consumer: str) -> None:
@@ -185,10 +207,9 @@ class World:
 
     def has_no_news(self, side: Side, seen: Mapping[str, int]) -> bool:
         """Whether all it could tell is known, or not younger than what was seen."""
-        part = self.entry.part(side.name)
-        news = side.present.keys() - (part.consumers if part else set())
+        news = set(side.consumers_of_device) - self.told(side)
         numbers = [side.present[consumer].connection for consumer in news]
-        said = any(isinstance(advisory, Begun) for advisory in side.wire)
+        said = any(isinstance(said, Begun) and DEVICE in presence(said.filter.topic) for said in side.wire)
         return not said and all(number <= seen.get(run, -1) for run, number in numbers)
 
     # -- what must hold
@@ -203,12 +224,14 @@ class World:
                 self.resubscribe(one, chance)
                 self.deliver(one, chance)
         told = {part.broker: part.consumers for part in self.entry.parts}
-        assert told == {one.name: one.present.keys() for one in self.sides.values() if one.present}
+        truth = {one.name: set(one.consumers_of_device) for one in self.sides.values()}
+        assert told == {name: consumers for name, consumers in truth.items() if consumers}
 
 
 ACTIONS: tuple[Callable[[World, Side, random.Random], None], ...] = (
     World.connect,
     World.connect,
+    World.neighbour_connects,
     World.subscribe_to_more,
     World.unsubscribe,
     World.disconnect,
