@@ -31,6 +31,11 @@ class Part:
         """The ids of the broker's consumers behind the filters."""
         return frozenset(filter.consumer for filter in self.filters)
 
+    @property
+    def connections(self) -> frozenset[tuple[str, int]]:
+        """The connections that the filters belong to."""
+        return frozenset(filter.connection for filter in self.filters)
+
     def listens(self, destination: str) -> bool:
         """Whether one of the filters matches the JMS destination."""
         return any(matches(filter.topic, destination) for filter in self.filters)
@@ -72,8 +77,9 @@ class Entry:
     def merged(self, broker: str, part: Part | None, live: bool) -> Entry:
         """The entry after `broker` said where the device listens on it now (None: nowhere).
 
-        `live` makes the broker the newest, if the part has a consumer that was not known: what is known already says
-        nothing new about where the device is, and what ended does not either.
+        `live` makes the broker the newest, if the part has a connection that was not known. One that is known already
+        says nothing new about where the device came last: a device that subscribes to two things and moves on at once
+        would else be taken back by the second one, told after the first of the next broker.
         """
         mine = self.part(broker)
         others = tuple(other for other in self.parts if other is not mine)
@@ -99,7 +105,7 @@ class Entry:
 
 
 def _number(part: Part, mine: Part | None, others: tuple[Part, ...], live: bool) -> int:
-    if live and (mine is None or not part.consumers <= mine.consumers):
+    if live and (mine is None or not part.connections <= mine.connections):
         return max((other.number for other in others), default=0) + 1
     if mine is not None:
         return mine.number

@@ -11,10 +11,11 @@ CONNACK, SUBACK, UNSUBACK = 0x20, 0x90, 0xB0
 class Listener:
     """An MQTT 3.1.1 client. Every method returns when the broker has confirmed."""
 
-    def __init__(self, host: str, port: int, name: str, clean: bool = True) -> None:
+    def __init__(self, host: str, port: int, name: str, clean: bool = True, keep_alive: int = 0) -> None:
+        """It never sends a ping: one that gave `keep_alive` (seconds) is as good as a process that was stopped."""
         self._socket = socket.create_connection((host, port), 10)
         flags = 2 if clean else 0
-        self._send(0x10, _text("MQTT") + bytes((4, flags)) + struct.pack(">H", 0) + _text(name))
+        self._send(0x10, _text("MQTT") + bytes((4, flags)) + struct.pack(">H", keep_alive) + _text(name))
         assert self._receive(CONNACK)[1] == 0
 
     def subscribe(self, *filters: str, qos: int = 1) -> None:

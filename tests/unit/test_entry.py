@@ -30,6 +30,16 @@ def test_what_was_known_already_does_not_become_the_newest() -> None:
     assert entry.merged("a", part("a", 1), live=True).brokers == ("b", "a")
 
 
+def test_a_second_subscription_of_a_known_connection_does_not_make_it_the_newest() -> None:
+    """A device subscribes to two things and moves on; the second one is told late."""
+    first, second = (Filter("f", f"ID:a:1:-1:{number}") for number in (1, 2))
+    entry = Entry().merged("a", Part("a", (first,)), live=True).merged("b", part("b", 1), live=True)
+    entry = entry.merged("a", Part("a", (first, second)), live=True)
+    assert entry.brokers == ("b", "a")
+    entry = entry.merged("a", Part("a", (Filter("f", "ID:a:2:-1:3"),)), live=True)
+    assert entry.brokers == ("a", "b")
+
+
 def test_what_only_a_replay_shows_comes_last() -> None:
     entry = Entry().merged("b", part("b", 1), live=True).merged("a", part("a", 1), live=False)
     assert entry.merged("c", part("c", 1), live=False).brokers == ("b", "a", "c")

@@ -6,7 +6,7 @@ import tracemalloc
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -223,4 +223,5 @@ class ParkedMachine(RuleBasedStateMachine):
         assert self.index.position == self.position
 
 
+ParkedMachine.TestCase.settings = settings(stateful_step_count=100, deadline=None)
 TestParkedMachine = ParkedMachine.TestCase

@@ -173,9 +173,9 @@ class World:
         if isinstance(advisory, str):
             self.settle(side)
             return
-        live = not side.roster.replaying
+        live, told = not side.roster.replaying, set(map(connection_of, self.told(side)))
         self.apply(side, side.roster.feed(advisory))
-        if live and isinstance(advisory, Begun):
+        if live and isinstance(advisory, Begun) and connection_of(advisory.filter.consumer) not in told:
             self.note(side, advisory.filter.consumer)
 
     def settle(self, side: Side) -> None:
@@ -187,7 +187,11 @@ class World:
         side.found = True
         for consumer in side.consumers_of_device:
             run, number = side.present[consumer].connection
-            if consumer in self.told(side) - told and number > seen.get(run, -1):
+            if (
+                consumer in self.told(side)
+                and connection_of(consumer) not in map(connection_of, told)
+                and number > seen.get(run, -1)
+            ):
                 self.note(side, consumer)
 
     def told(self, side: Side) -> frozenset[str]:

@@ -2,137 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from kazoo.client import KazooClient
-from kazoo.exceptions import NoNodeError
 from mqtt_listener import Listener
+from registry_scene import PATIENCE, SESSION, Scene
 
-from kalinka_jms.config import Broker, Secret, Settings, ZookeeperAuth, load
+from kalinka_jms.config import Secret, ZookeeperAuth
 from kalinka_jms.errors import RegistryError
-from kalinka_jms.lab.instances import Instance, Instances
-from kalinka_jms.lab.lab import Lab
+from kalinka_jms.lab.instances import Instance
 from kalinka_jms.lab.waiting import wait_until
-from kalinka_jms.registry import Client, Election, Owners, Unknown, Writer, connect
+from kalinka_jms.registry import Election, Writer, connect
 from kalinka_jms.registry.advisories import Filter
-from kalinka_jms.registry.entry import Entry, Part
+from kalinka_jms.registry.entry import Part
 from kalinka_jms.registry.watch import Watch
 from kalinka_jms.registry.znodes import Znodes
 
 pytestmark = pytest.mark.lab
-
-PATIENCE = 60.0
-"""Seconds for what takes less than one; other work may have the machine."""
-
-SESSION = 4.0  # seconds; the shortest that the lab's ZooKeeper grants
-
-
-class Scene:
-    """A registry of its own on the lab: watchers, a reader, and devices. Everything is closed when the stack is."""
-
-    def __init__(self, lab: Lab, directory: Path, stack: ExitStack) -> None:
-        self.lab = lab
-        self.run = uuid.uuid4().hex[:8]
-        self.root = f"/registry-{self.run}/devices"
-        self.config = directory / "kalinka.toml"
-        self.config.write_text(self._adapted(lab.config_path.read_text()))
-        self.settings: Settings = load(self.config)
-        self._stack = stack
-        self._logs = directory
-        self.client = self._client()
-        self.changes: list[tuple[str, tuple[str, ...]]] = []
-        self.owners = Owners(self.client, self.root, self._changed)
-        stack.callback(self.owners.close)
-
-    def _adapted(self, text: str) -> str:
-        root = 'root = "/kalinka/devices"'
-        assert root in text
-        registry = "\n[registry]\ngrace = 2.0\nresync = 3600.0\n"
-        return text.replace(root, f'root = "{self.root}"\nsession_timeout = {SESSION}') + registry
-
-    def _client(self) -> Client:
-        client = connect(self.settings.zookeeper)
-        self._stack.callback(client.stop)
-        return client
-
-    def _changed(self, device: str, entry: Entry | None) -> None:
-        self.changes.append((device, entry.brokers if entry else ()))
-
-    def watch(self, *places: int) -> list[Watch]:
-        """Watchers of these brokers, one each, in a session of their own; settled."""
-        client = self._client()
-        watches = [Watch(self.settings.brokers[place], self.settings, client) for place in places]
-        for watch in watches:
-            watch.start()
-            self._stack.callback(watch.join, 30)
-            self._stack.callback(watch.stop)
-        assert wait_until(lambda: all(watch.settled for watch in watches), PATIENCE)
-        return watches
-
-    def process(self) -> Instances:
-        """`kalinka registry` as processes, with this configuration."""
-        return self._stack.enter_context(Instances(self.config, self._logs / "logs"))
-
-    def name(self, device: str) -> str:
-        return f"{device}-{self.run}"
-
-    def device(self, device: str, place: int, *filters: str, clean: bool = True) -> Listener:
-        """A device that listens on a broker, to its own topics of both routes or to these filters."""
-        name = self.name(device)
-        host = self.lab.layout.of("activemq")[place]
-        listener = Listener(host.address, host.ports["mqtt"], name, clean)
-        self._stack.callback(quietly(listener.cut))
-        listener.subscribe(*(filters or (f"mqtt/+/mqtt/{name}/sub", f"sparkcluster/mqtt/{name}/sub")))
-        return listener
-
-    def brokers(self, device: str) -> tuple[str, ...] | None:
-        """Where it listens, newest first; None while that is not known."""
-        entry = self.owners.get(self.name(device))
-        return None if isinstance(entry, Unknown) else entry.brokers if entry else ()
-
-    def await_brokers(self, device: str, *brokers: str) -> None:
-        found = wait_until(lambda: self.brokers(device) == brokers, PATIENCE)
-        assert found, f"{device}: {self.brokers(device)} instead of {brokers}"
-
-    def entry(self, device: str) -> Entry:
-        entry = self.owners.get(self.name(device))
-        assert isinstance(entry, Entry)
-        return entry
-
-    def stored(self, device: str) -> Entry:
-        """The entry as it stands in ZooKeeper, whatever counts."""
-        path = Znodes(self.root).device(self.name(device))
-        (found,) = self.client.gather([lambda kazoo: kazoo.get_async(path)], tolerated=NoNodeError)
-        return Entry.decode(found[0]) if found else Entry()
-
-    def broker(self, place: int) -> Broker:
-        return self.settings.brokers[place]
-
-
-def quietly(action: Callable[[], None]) -> Callable[[], None]:
-    def run() -> None:
-        with contextlib.suppress(OSError):
-            action()
-
-    return run
-
-
-@pytest.fixture
-def scene(lab: Lab, tmp_path: Path) -> Iterator[Scene]:
-    with ExitStack() as stack:
-        yield Scene(lab, tmp_path, stack)
-
-
-@pytest.fixture
-def breakable_scene(breakable: Lab, tmp_path: Path) -> Iterator[Scene]:
-    with ExitStack() as stack:
-        yield Scene(breakable, tmp_path, stack)
 
 
 def test_a_device_is_known_from_its_first_subscription_to_its_last(scene: Scene) -> None:
