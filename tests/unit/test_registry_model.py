@@ -460,7 +460,7 @@ class Registry(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 2**32))
     def storm(self, seed: int) -> None:
         chance = random.Random(seed)
-        for _ in range(200):
+        for _ in range(100):
             chance.choice(ACTIONS)(self.world, chance.choice(self.world.watchers), chance)
             self.world.points_to_who_stays()
 
@@ -475,5 +475,5 @@ class Registry(RuleBasedStateMachine):
             self.patches.close()
 
 
-Registry.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Registry.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 TestRegistry = Registry.TestCase
