@@ -79,12 +79,16 @@ class Writer:
         return len(self._jobs)
 
     def prepare(self) -> None:
-        """Make the parents of everything that is written. Raises RegistryError."""
+        """Make the parents of everything that is written. Raises RegistryError, also when the election is lost already:
+        who has nothing to write would not notice."""
         root, state = self._znodes.root, self._znodes.broker(self._broker)
         self._client.gather([lambda kazoo: kazoo.ensure_path_async(root), lambda kazoo: kazoo.ensure_path_async(state)])
         (there,) = self._client.gather([lambda kazoo: kazoo.get_children_async(root)])
         missing = [shard for shard in self._znodes.shards if shard.rpartition("/")[2] not in there]
         self._client.gather([partial(_create, path) for path in missing], tolerated=NodeExistsError)
+        (elected,) = self._client.gather([lambda kazoo: kazoo.get_async(self._fence)], tolerated=NoNodeError)
+        if elected is None:
+            raise RegistryError(f"no longer the watcher of {self._broker}")
 
     def apply(self, device: str, part: Part | None, live: bool) -> None:
         """Make this what the registry says of the device on this broker. Never blocks, tells nothing back.

@@ -43,10 +43,12 @@ class Scene:
         self._elections = 0
         self.zookeeper.ensure(ZNODES.election("dev1"))
 
-    def start(self, grace: float = 60.0, resync: float = 60.0) -> Term:
-        """Win an election, and begin the term."""
+    def start(self, grace: float = 60.0, resync: float = 60.0, lost: bool = False) -> Term:
+        """Win an election (or lose it again at once), and begin the term."""
         self._elections += 1
         self.fence = self.zookeeper.create(f"{ZNODES.election('dev1')}/{self._elections}", b"", self.client)
+        if lost:
+            self.zookeeper.delete(self.fence)
         presence = Presence(Downlinks(DEFAULT_DOWN, ("0",)))
         post = Post(BROKER, presence, grace, resync, cast(Any, self.brokers), self.stopping)
         self.term = Term(post, partial(Writer, self.client, ROOT, "dev1", self.fence))
@@ -239,6 +241,16 @@ def test_a_deposed_watcher_ends(scene: Scene) -> None:
     assert isinstance(scene.ended[0], RegistryError)
     assert scene.listening() == set()
     assert scene.broker.wait(lambda: scene.brokers.links[-1]._reason != ""), "the link is left to the next"
+
+
+def test_who_lost_the_office_before_the_term_began_notices_with_nothing_to_write(scene: Scene) -> None:
+    """The session can be lost between the election and the moment from which its loss is listened for."""
+    scene.zookeeper.ensure(ZNODES.broker("dev1"))
+    scene.zookeeper.set(ZNODES.broker("dev1"), b'{"state":"up"}')
+    scene.start(lost=True)
+    scene.until(lambda: not scene.thread.is_alive())
+    assert str(scene.ended[0]) == "no longer the watcher of dev1"
+    assert not scene.brokers.links
 
 
 def test_a_watcher_that_leaves_writes_what_it_knows(scene: Scene) -> None:

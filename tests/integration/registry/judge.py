@@ -43,15 +43,16 @@ class Verdict:
     away: list[str] = field(default_factory=list)
     """Every entry that pointed away from a device: to a broker where it was not any more, or nowhere, after it had been
     right about the connection that the device kept."""
-    older: float = 0.0
-    """Seconds, all together, that the older one of two connections was preferred: brokers know nothing of each other,
-    and the word of the older one came later."""
+    late: list[float] = field(default_factory=list)
+    """Seconds that another broker was preferred because its word of an earlier connection came later than that of the
+    connection which the device kept. Brokers know nothing of each other, and what they say has no common order."""
 
     def __str__(self) -> str:
         times = sorted(self.settled) or [math.nan]
         return (
             f"right {len(self.settled)} times: median {times[len(times) // 2]:.3f} s, at most {times[-1]:.3f} s; "
-            f"{self.unsettled} times the device moved on before; an older connection first: {self.older:.3f} s"
+            f"{self.unsettled} times the device moved on before; "
+            f"late words {len(self.late)}, at most {max(self.late, default=0.0):.3f} s"
         )
 
 
@@ -85,28 +86,28 @@ def _judge(states: Sequence[tuple[float, Entry]], stays: Sequence[Stay], verdict
         there = [stay for stay in stays if stay.begin <= begin < stay.left]
         expected = max(there, key=lambda stay: stay.begin, default=None)
         if expected is not None and expected is not before:
-            _interval(states, expected, begin, end, there, verdict)
+            _interval(states, expected, begin, end, verdict)
         before = expected
 
 
-def _interval(
-    states: Sequence[tuple[float, Entry]], stay: Stay, begin: float, end: float, there: list[Stay], verdict: Verdict
-) -> None:
+def _interval(states: Sequence[tuple[float, Entry]], stay: Stay, begin: float, end: float, verdict: Verdict) -> None:
     """From `begin` to `end` the device is to be found at `stay`: once it is, it must not be lost."""
     since = max(begin, stay.came) if begin == stay.begin else begin  # it comes, or what was newer has ended
-    ready, wrong = math.nan, math.nan
+    ready, wrong, known = math.nan, math.nan, frozenset[tuple[str, int]]()
     for at, entry in [(begin, _at(states, begin)), *((at, e) for at, e in states if begin < at < end - TOLERANCE)]:
         if _points_to(entry, stay):
-            verdict.older += 0.0 if math.isnan(wrong) else at - wrong
+            verdict.late += [] if math.isnan(wrong) else [at - wrong]
             ready, wrong = at if math.isnan(ready) else ready, math.nan
+            known = known.union(*(part.connections for part in entry.parts))
         elif not math.isnan(ready):
             wrong = at if math.isnan(wrong) else wrong
-            if not any(_points_to(entry, other) for other in there):
-                verdict.away.append(f"{stay.device}: {entry} {at - ready:.3f} s after it was right; {stay}")
+            if not entry or entry.parts[0].connections <= known:
+                verdict.away.append(f"{stay.device}: {at - ready:.3f} s after it was right: {stay} {entry}")
     if math.isnan(ready):
         verdict.unsettled += 1
     else:
         verdict.settled.append(max(0.0, ready - since))
+    verdict.late += [] if math.isnan(wrong) else [min(end, states[-1][0]) - wrong]
 
 
 def _at(states: Sequence[tuple[float, Entry]], time: float) -> Entry:
