@@ -143,7 +143,7 @@ class Zookeeper(_Table):
         description='a path of two names or more, like "/kalinka/devices" (its parent holds more of Kalinka\'s nodes)',
     )
     """Where the devices stand. What else Kalinka keeps stands beside it: brokers, watchers, instances."""
-    session_timeout: Interval = Field(default=5.0, description="seconds, 0.1 to 600")
+    session_timeout: Interval = Field(default=4.0, description="seconds, 0.1 to 600")
     """Seconds after which a silent process loses its offices (such as watching a broker) to another. ZooKeeper looks
     only once a tick (2 seconds by default), so it may take that much longer, and grants no less than two ticks."""
     auth: ZookeeperAuth | None = Field(default=None, description="a table with scheme, user, password")

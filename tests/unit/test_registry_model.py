@@ -260,6 +260,7 @@ class World:
         self.watchers = [Watcher(self.brokers[name], self.zookeeper, numbers) for name in "aabb"]
         self.stays: list[tuple[str, str]] = []  # broker and connection of the device, the last one last
         self.firm: tuple[str, str] | None = None  # the last of them, once the registry was right about it
+        self.told: set[str] = set()  # the consumers of it that the registry has had since
 
     # -- what devices do
 
@@ -369,10 +370,13 @@ class World:
     def points_to_who_stays(self) -> None:
         stay = self.stays[-1] if self.stays else None
         if self.firm != stay:
-            self.firm = stay if stay and self.is_right(stay) else None
+            self.firm, self.told = stay if stay and self.is_right(stay) else None, set()
         if self.firm:
-            newest = self.zookeeper.entry(DEVICE).brokers[:1]
-            assert newest == self.firm[:1], f"{newest} instead of {self.firm}"
+            entry = self.zookeeper.entry(DEVICE)
+            assert entry.brokers[:1] == self.firm[:1], f"{entry.brokers} instead of {self.firm}"
+            consumers = entry.parts[0].consumers
+            self.told |= {consumer for consumer in consumers if connection_of(consumer) == self.firm[1]}
+            assert self.told & set(self.brokers[self.firm[0]].of(DEVICE)) <= consumers, "it listens there no more?"
 
     def is_right(self, stay: tuple[str, str]) -> bool:
         """The registry points there, it was told of this connection, and nobody else has anything older to say."""
