@@ -1,4 +1,4 @@
-"""`kalinka parked` and `kalinka dead`: what waits for devices, and what will never reach one."""
+"""`kalinka parked`: what waits for devices."""
 
 from __future__ import annotations
 
@@ -47,30 +47,6 @@ def parked(config: Config, limit: Limit = 50, records: Records = 1_000_000, as_j
     rows = [(one.device, one.count, age(now - one.oldest), size(one.bytes)) for one in some]
     show_table(("DEVICE", "RECORDS", "OLDEST", "SIZE"), rows)
     _more(len(found), len(some), "devices", whole, records)
-
-
-def dead(config: Config, limit: Limit = 50, records: Records = 1_000_000, as_json: Json = False) -> None:
-    """List the reasons for which records and messages were buried, those with the most first.
-
-    They lie in the dead-letter topic, byte for byte, each with its reason
-    and where it came from in its headers (kalinka.reason, kalinka.origin).
-
-    Example: kalinka dead --config kalinka.toml --json
-    """
-    quiet()
-    from kalinka_jms.config import load
-    from kalinka_jms.ops import tally
-
-    settings = load(config)
-    found, whole = _read(settings, [settings.dead], records, tally.dead)
-    some = found[: limit or None]
-    if as_json:
-        show_json({"complete": whole, "count": sum(one.count for one in found), "reasons": [asdict(o) for o in some]})
-        return
-    now = time.time()
-    rows = [(one.count, age(now - one.newest), one.reason, one.origin) for one in some]
-    show_table(("RECORDS", "NEWEST", "REASON", "FROM"), rows)
-    _more(len(found), len(some), "reasons", whole, records)
 
 
 def _read(

@@ -17,11 +17,12 @@ import typer
 from kalinka_cli.broker_config import broker_config
 from kalinka_cli.brokers import brokers
 from kalinka_cli.config import app as config_app
+from kalinka_cli.dead import app as dead_app
 from kalinka_cli.demo import demo
 from kalinka_cli.devices import devices
 from kalinka_cli.explain import explain
 from kalinka_cli.lab import app as lab_app
-from kalinka_cli.leftovers import dead, parked
+from kalinka_cli.leftovers import parked
 from kalinka_cli.route import app as route_app
 from kalinka_cli.send import send
 from kalinka_cli.topics import app as topics_app
@@ -47,7 +48,7 @@ app.command("devices")(devices)
 app.command("brokers")(brokers)
 app.command("send")(send)
 app.command("parked")(parked)
-app.command("dead")(dead)
+app.add_typer(dead_app, name="dead")
 app.command("explain")(explain)
 app.add_typer(route_app, name="route")
 

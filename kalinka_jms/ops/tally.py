@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from kalinka_jms.dead import KALINKA_ORIGIN, KALINKA_REASON
 from kalinka_jms.errors import RecordError
-from kalinka_jms.records import KALINKA_ID
+from kalinka_jms.ops.letters import Letter
 from kalinka_jms.sub.parked import parse_parked_key
+
+EXAMPLES = 3
+"""Devices or topics named for each reason."""
 
 
 @dataclass(slots=True)
@@ -24,13 +26,16 @@ class Waiting:
 
 @dataclass(slots=True)
 class Buried:
-    """The dead records of one reason; `newest` in seconds since the epoch, `id` and `origin` those of the newest."""
+    """The dead letters of one reason; `oldest` and `newest` in seconds since the epoch, `id` and `origin` those of the
+    newest, `examples` devices and MQTT topics that they are of."""
 
     reason: str
     count: int = 0
+    oldest: float = 0.0
     newest: float = 0.0
     id: str = ""
     origin: str = ""
+    examples: list[str] = field(default_factory=list)
 
 
 def parked(records: Iterable[Any]) -> list[Waiting]:
@@ -62,18 +67,15 @@ def _add(devices: dict[str, Waiting], key: bytes, size: int, parked_at: float) -
     one.oldest = min(one.oldest, parked_at)
 
 
-def dead(records: Iterable[Any]) -> list[Buried]:
+def dead(letters: Iterable[Letter]) -> list[Buried]:
     """What was buried, reason by reason, the most first."""
     reasons: dict[str, Buried] = {}
-    for record in records:
-        headers = dict(record.headers() or ())
-        reason = _text(headers.get(KALINKA_REASON)) or "no reason given"
-        one = reasons.setdefault(reason, Buried(reason))
+    for letter in letters:
+        one = reasons.setdefault(letter.reason, Buried(letter.reason, oldest=letter.at))
         one.count += 1
-        if (at := record.timestamp()[1] / 1000) >= one.newest:
-            one.newest, one.id, one.origin = at, _text(headers.get(KALINKA_ID)), _text(headers.get(KALINKA_ORIGIN))
+        one.oldest = min(one.oldest, letter.at)
+        if letter.at >= one.newest:
+            one.newest, one.id, one.origin = letter.at, letter.id, letter.origin
+        if letter.who not in one.examples and len(one.examples) < EXAMPLES:
+            one.examples.append(letter.who)
     return sorted(reasons.values(), key=lambda one: (-one.count, one.reason))
-
-
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode(errors="backslashreplace")

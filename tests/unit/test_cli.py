@@ -16,7 +16,7 @@ from kalinka_jms.errors import KafkaError, KalinkaError, LabError, LinkLost, Lin
 
 SINGLE = (
     *("pub", "sub", "registry", "run", "demo", "broker-config"),
-    *("explain", "devices", "brokers", "send", "parked", "dead"),
+    *("explain", "devices", "brokers", "send", "parked"),
 )
 
 GOOD = """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kalinka_jms.ops.letters import Letter
 from kalinka_jms.ops.tally import Buried, Waiting, dead, parked
 from kalinka_jms.sub.parked import parked_key
 
@@ -72,10 +73,12 @@ def test_what_is_left_is_what_was_parked_last_and_not_taken_back(steps: list[tup
 
 
 def test_what_is_dead_is_counted_by_reason() -> None:
-    why = ("kalinka.reason", b"null value")
-    records = [
-        Record(None, b"", 2, h=(why, ("kalinka.id", b"new"), ("kalinka.origin", b"t/0/9"))),
-        Record(None, b"", 1, h=(why, ("kalinka.id", b"old"))),
-        Record(None, b"", 3),
+    def letter(at: float, reason: str, who: str) -> Letter:
+        return Letter((0, int(at)), at, reason, f"t/0/{at:.0f}", 1, f"id{at:.0f}", who, "")
+
+    found = [letter(2, "null value", "a"), letter(1, "null value", "a"), letter(3, "denied", "b")]
+    found += [letter(at, "null value", f"c{at}") for at in (4, 5, 6)]
+    assert dead(found) == [
+        Buried("null value", 5, 1.0, 6.0, "id6", "t/0/6", ["a", "c4", "c5"]),
+        Buried("denied", 1, 3.0, 3.0, "id3", "t/0/3", ["b"]),
     ]
-    assert dead(records) == [Buried("null value", 2, 2.0, "new", "t/0/9"), Buried("no reason given", 1, 3.0)]

@@ -151,6 +151,8 @@ def _names(name: str, info: ParameterInfo, kind: str) -> tuple[str, ...]:
 def _signature(call: Callable[..., Any]) -> Iterator[tuple[str, tuple[Any, ParameterInfo, Any]]]:
     hints = typing.get_type_hints(call, include_extras=True)
     for name, one in inspect.signature(call).parameters.items():
+        if hints[name] is typer.Context:
+            continue
         annotation, *more = typing.get_args(hints[name])
         (info,) = (extra for extra in more if isinstance(extra, ParameterInfo))
         yield name, (annotation, info, one.default)
