@@ -168,12 +168,15 @@ def _read(settings: Settings, wanted: Wanted, records: int) -> tuple[list[Letter
 def _retry(settings: Settings) -> Retry:
     from kalinka_jms.ops.cluster import Cluster
     from kalinka_jms.ops.letters import Retry
+    from kalinka_jms.pub.sender import VerifiedUplinks
     from kalinka_jms.routes import Downlinks, Uplinks
 
     downlinks = Downlinks(settings.routes.down, settings.groups)
     there = Cluster(settings).look(downlinks.topics).topics
     partitions = {name: topic.partitions for name, topic in there.items()}
-    return Retry(Uplinks(settings.routes.up, settings.groups), downlinks, settings.dead, partitions)
+    uplinks = Uplinks(settings.routes.up, settings.groups)
+    checked = VerifiedUplinks(uplinks) if settings.pub.verify_source else uplinks  # as `kalinka pub` does
+    return Retry(checked, downlinks, settings.dead, partitions)
 
 
 def _announce(letters: Sequence[Letter]) -> None:

@@ -92,7 +92,7 @@ class BackEnd:
         key: bytes | None,
         value: bytes | None,
         *,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[tuple[str, bytes | None]] = (),
         partition: int | None = None,
         payload: Payload | None = None,
     ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from kalinka_jms.dead import (
     KALINKA_ORIGIN,
@@ -24,7 +24,7 @@ from kalinka_jms.dead import (
 )
 from kalinka_jms.errors import RecordError
 from kalinka_jms.records import KALINKA_ATTEMPT, KALINKA_ID, MQTT_TOPIC, to_record
-from kalinka_jms.routes import Downlinks, Uplinks
+from kalinka_jms.routes import Downlinks, Uplink
 from kalinka_jms.stomp.frames import Frame
 
 KALINKA_RETRIED = "kalinka.retried"
@@ -107,10 +107,16 @@ class Again:
     refusal: str = ""
 
 
+class Links(Protocol):
+    """Where messages go; see `Uplinks`."""
+
+    def link_destination(self, frame: Frame) -> Uplink: ...
+
+
 class Retry:
     """Makes of letters what they are tried again as: by the routes as they are now."""
 
-    def __init__(self, uplinks: Uplinks, downlinks: Downlinks, dead: str, partitions: Mapping[str, int]) -> None:
+    def __init__(self, uplinks: Links, downlinks: Downlinks, dead: str, partitions: Mapping[str, int]) -> None:
         """`partitions`: how many each topic of the routes has."""
         self._uplinks, self._downlinks = uplinks, downlinks
         self._dead = dead
