@@ -8,7 +8,7 @@ ARGS ?=
 export APT PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test bench chaos check format lab-up lab-down clean
+.PHONY: help install tools demo test bench chaos check format lab-up lab-down hosts-up hosts-down test-hosts clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,17 @@ bench: tools ## Measure both pipelines on the lab, beside what the libraries do 
 
 chaos: tools ## Break everything on the lab under load, and count every message: lost 0
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+hosts-up: ## Boot three hosts without a hypervisor, dev1-dev3 at 192.168.33.20-22 (as root)
+	@scripts/setup hosts
+	@vagrant/nspawn up
+
+hosts-down: ## Power them off and remove them
+	@vagrant/nspawn down
+
+test-hosts: tools ## Prove it on three booted hosts, deployed by Ansible (as root): idempotent, lost 0
+	@scripts/setup hosts
+	@tests/hosts/run $(ARGS)
 
 check: install ## Formatter, linter, strict type checker, generated pages
 	@$(BIN)/ruff format --check .

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kalinka_jms.errors import LabError
 from kalinka_jms.lab.backend import BackEnd
+from kalinka_jms.lab.crew import Crew, OwnCrew
 from kalinka_jms.lab.device import Device, MqttBroker
-from kalinka_jms.lab.instances import Instances, tail
+from kalinka_jms.lab.instances import tail
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.ledger import Ledger, Verdict
 from kalinka_jms.lab.stage import Stage
@@ -46,6 +46,8 @@ class Place:
     """Where it plays: brokers for the devices, Kafka, the services' configuration, a directory for their logs.
 
     `password`: of the devices, where the brokers want one; `login`: the back end's settings, where Kafka wants them.
+    `crew` is who runs the bridge, where that is not this machine; the configuration and the directory count for nothing
+    then.
     """
 
     brokers: Sequence[MqttBroker]
@@ -54,6 +56,7 @@ class Place:
     logs: Path
     password: str | None = None
     login: Mapping[str, Any] = field(default_factory=dict)
+    crew: Crew | None = None
 
 
 def run(plan: Plan, lab: Lab, stage: Stage) -> Verdict:
@@ -104,24 +107,23 @@ class Demo:
 
     def play(self) -> Verdict:
         """Play it and judge. Raises LabError when a part does not do its own; everything started is stopped."""
-        with Instances(self._place.config, self._place.logs) as instances, ExitStack() as stack:
+        with self._place.crew or OwnCrew(self._place.config, self._place.logs) as crew, ExitStack() as stack:
             stack.callback(self._back_end.close)
             for device in self._devices:
                 stack.callback(device.close)
             stack.callback(self._traffic.halt)
-            self._gather(instances)
+            self._gather(crew)
             self._speak()
             self._move()
-            self._kill(instances)
+            self._kill(crew)
             self._finish()
-            self._stop(instances)
+            self._stage.say(crew.ends)
+            crew.stop()
         return self._ledger.verdict()
 
-    def _gather(self, instances: Instances) -> None:
-        self._stage.say(f"starting two instances of each service: {', '.join(SERVICES)}")
-        for service in SERVICES:
-            instances.start(service, 2)
-        instances.wait_ready()
+    def _gather(self, crew: Crew) -> None:
+        self._stage.say(f"{crew.begins}: {', '.join(SERVICES)}")
+        crew.gather(SERVICES)
         self._back_end.start()
         for device, broker in zip(self._devices, self._place.brokers, strict=True):
             device.join(broker)
@@ -140,10 +142,8 @@ class Demo:
         self._stage.say(f"{device.name} listens at {new.name}, {self._plan.backlog} messages or more later")
         self._go_on()
 
-    def _kill(self, instances: Instances) -> None:
-        victim = instances.of(self._plan.victim)[0]
-        victim.kill()
-        self._stage.say(f"killed {victim.name} (SIGKILL, process {victim.pid})")
+    def _kill(self, crew: Crew) -> None:
+        self._stage.say(crew.kill(self._plan.victim))
         self._go_on()
 
     def _finish(self) -> None:
@@ -151,12 +151,6 @@ class Demo:
         self._traffic.flush()
         self._stage.say("everything is sent and acknowledged; waiting for what is under way")
         wait_until(lambda: not self._ledger.missing(), self._plan.patience)
-
-    def _stop(self, instances: Instances) -> None:
-        self._stage.say("stopping the bridge")
-        unclean = [f"{name} with {code}" for name, code in instances.stop().items() if code]
-        if unclean:
-            raise LabError(f"did not stop cleanly: {', '.join(unclean)}; logs in {self._place.logs}")
 
     def _go_on(self) -> None:
         time.sleep(self._plan.seconds / 3)  # the length of an act, not a wait for something

@@ -1,0 +1,62 @@
+"""Play on the three hosts, which are up and deployed: python -m tests.hosts demo | chaos | upgrade."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from kalinka_jms.errors import KalinkaError
+from kalinka_jms.lab.demo import Demo, Place, Plan
+from kalinka_jms.lab.ledger import Verdict
+from kalinka_jms.lab.report import as_text
+from kalinka_jms.lab.stage import Lines
+from tests.hosts.blows import Chaos
+from tests.hosts.hosts import BOOTSTRAP, BROKERS, HostsCrew
+from tests.hosts.upgrade import upgrade
+
+BEGUN = time.monotonic()
+NOWHERE = Path("not used: the bridge runs on the hosts")
+
+
+def demo() -> Verdict:
+    """The demo's scenario, with its devices and its back end here and everything else there."""
+    place = Place(brokers=BROKERS, bootstrap=BOOTSTRAP, config=NOWHERE, logs=NOWHERE, crew=HostsCrew())
+    with Lines() as stage:
+        return Demo(Plan(seconds=15, rate=10, patience=180), place, stage).play()
+
+
+def say(text: str) -> None:
+    """A step, with the seconds since the start."""
+    print(f"[{time.monotonic() - BEGUN:5.1f} s] {text}", flush=True)
+
+
+def chaos() -> Verdict:
+    """Hosts break, one after another."""
+    verdict, recoveries = Chaos(say).play()
+    print("\n".join(f"recovery: {one}" for one in recoveries))
+    return verdict
+
+
+def rollout() -> Verdict:
+    """A new version, instance by instance."""
+    return upgrade(say)
+
+
+def main(arguments: list[str]) -> int:
+    plays = {"demo": demo, "chaos": chaos, "upgrade": rollout}
+    if len(arguments) != 1 or arguments[0] not in plays:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        verdict = plays[arguments[0]]()
+    except KalinkaError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    print(as_text(verdict))
+    print(f"{'lost' if verdict.proven else 'FAILED: lost'} {verdict.total.lost} of {verdict.total.sent}")
+    return 0 if verdict.proven else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
