@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kalinka_jms.checks import absence, arrival, forwarding, logins
+from kalinka_jms.checks import absence, arrival, forwarding, logins, words
 from kalinka_jms.checks.finding import Finding, Kind
 from kalinka_jms.checks.probe import NoEcho, Probe
 from kalinka_jms.config import Broker, Settings
@@ -27,10 +27,14 @@ def _tried(settings: Settings, broker: Broker) -> Iterator[Finding]:
     routes = [route.to for route in settings.routes.down]
     canaries = absence.canaries(routes, broker.group)
     filters = arrival.filters(routes, broker.group)
-    with Probe(broker, [*absence.advisories(canaries), *arrival.advisories(filters)]) as probe:
+    told = words.destinations(settings, broker.group)
+    advisories = [*absence.advisories(canaries), *arrival.advisories(filters), *words.advisories(told)]
+    with Probe(broker, advisories) as probe:
         yield _version(broker, probe.link.server)
         yield from absence.look(broker, probe, canaries)
         yield from arrival.look(broker, probe, filters)
+        if told:
+            yield from words.look(broker, probe, told)
         user = probe.user
     if settings.pub.verify_source:
         yield from logins.look(broker, user)

@@ -37,18 +37,28 @@ def address(broker: Broker) -> str:
 
 
 @contextmanager
-def listening(broker: Broker, filters: Sequence[str]) -> Iterator[None]:
-    """A clean session that listens to these MQTT filters, with the login that Kalinka has.
+def listening(broker: Broker, filters: Sequence[str], qos: int = 0, *, persistent: bool = False) -> Iterator[None]:
+    """A session that listens to these MQTT filters, with the login that Kalinka has; nothing of it stays.
 
     Raises NotTried where it cannot listen.
     """
+    id = f"kalinka-probe-{uuid.uuid4().hex[:8]}"
+    with _session(broker, filters, qos, id, clean=not persistent):
+        yield
+    if persistent:  # a clean one of the same id ends it
+        with _session(broker, (), qos, id, clean=True):
+            pass
+
+
+@contextmanager
+def _session(broker: Broker, filters: Sequence[str], qos: int, id: str, *, clean: bool) -> Iterator[None]:
     try:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
     except ImportError:
         raise NotInstalled("the package paho-mqtt is missing") from None
-    client = Client(CallbackAPIVersion.VERSION2, client_id=f"kalinka-probe-{uuid.uuid4().hex[:8]}")
-    device = _Device(client, filters)
+    client = Client(CallbackAPIVersion.VERSION2, client_id=id, clean_session=clean)
+    device = _Device(client, filters, qos)
     try:
         _connect(client, broker)
         device.wait(address(broker))
@@ -75,8 +85,9 @@ def _connect(client: Client, broker: Broker) -> None:
 class _Device:
     """What the broker answered."""
 
-    def __init__(self, client: Client, filters: Sequence[str]) -> None:
+    def __init__(self, client: Client, filters: Sequence[str], qos: int) -> None:
         self._filters = filters
+        self._qos = qos
         self._answered = Event()
         self._refused = ""
         client.on_connect = self._connected
@@ -93,8 +104,10 @@ class _Device:
         if reason.is_failure:
             self._refused = f"the login is refused ({reason})"
             self._answered.set()
+        elif self._filters:
+            client.subscribe([(filter, self._qos) for filter in self._filters])
         else:
-            client.subscribe([(filter, 0) for filter in self._filters])
+            self._answered.set()
 
     def _subscribed(self, _client: Client, _data: Any, _mid: int, reasons: Sequence[Any], _properties: Any) -> None:
         if any(reason.is_failure for reason in reasons):

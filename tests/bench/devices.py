@@ -32,10 +32,11 @@ def _packet(head: int, body: bytes) -> bytes:
 class _Device:
     """One connection (MQTT 3.1.1), QoS 1."""
 
-    def __init__(self, host: str, port: int, name: str) -> None:
+    def __init__(self, host: str, port: int, name: str, clean: bool) -> None:
         self.socket = socket.create_connection((host, port), 10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.sendall(_packet(0x10, _text("MQTT") + b"\x04\x02\x00\x00" + _text(name)))
+        head = b"\x04\x02\x00\x00" if clean else b"\x04\x00\x00\x00"
+        self.socket.sendall(_packet(0x10, _text("MQTT") + head + _text(name)))
         filters = (f"mqtt/+/mqtt/{name}/sub", f"sparkcluster/mqtt/{name}/sub")
         self.socket.sendall(_packet(0x82, b"\x00\x01" + b"".join(_text(topic) + b"\x01" for topic in filters)))
         self._rest = b""
@@ -75,10 +76,12 @@ def _end(data: bytes, at: int) -> int:
     return body + size if size >= 0 else len(data) + 1
 
 
-def _run(places: Sequence[tuple[str, str]], port: int, ready: Synchronized[int], count: Synchronized[int]) -> None:
+def _run(
+    places: Sequence[tuple[str, str]], port: int, clean: bool, ready: Synchronized[int], count: Synchronized[int]
+) -> None:
     selector = selectors.DefaultSelector()
     for name, host in places:
-        device = _Device(host, port, name)
+        device = _Device(host, port, name, clean)
         selector.register(device.socket, selectors.EVENT_READ, device)
     while True:
         for key, _ in selector.select():
@@ -90,14 +93,14 @@ def _run(places: Sequence[tuple[str, str]], port: int, ready: Synchronized[int],
 
 
 class Devices:
-    """Devices `d0` … on the given hosts in turn, in a process of their own."""
+    """Devices `d0` … on the given hosts in turn, in a process of their own; with sessions that are clean, or not."""
 
-    def __init__(self, number: int, hosts: Sequence[str], port: int = 1883) -> None:
+    def __init__(self, number: int, hosts: Sequence[str], port: int = 1883, *, clean: bool = True) -> None:
         self.names = [f"d{i}" for i in range(number)]
         places = [(name, hosts[i % len(hosts)]) for i, name in enumerate(self.names)]
         self._ready: Synchronized[int] = multiprocessing.Value("l", 0, lock=False)
         self._count: Synchronized[int] = multiprocessing.Value("l", 0, lock=False)
-        arguments = (places, port, self._ready, self._count)
+        arguments = (places, port, clean, self._ready, self._count)
         self._process = multiprocessing.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
 

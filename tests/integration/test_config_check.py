@@ -171,6 +171,27 @@ def test_policies_missing_on_a_broker(check: Check, edit: Callable[..., None], l
     ]
 
 
+def test_a_broker_that_does_not_tell_what_a_device_has(
+    check: Check, edit: Callable[..., None], lab: Lab, poor: str
+) -> None:
+    address, ports = lab.layout.base_address, lab.layout.ports
+    edit(
+        (f'"stomp://{address}:{ports.stomp}"', f'"{poor}"\nlogin = "kalinka"\npasscode = "right"'),
+        (f'"mqtt://{address}:{ports.mqtt}"', f'"mqtt://{address}:{PORTS.mqtt}"'),
+        ('delivery = "broker"', 'delivery = "device"'),
+    )
+    done = check("--connect", code=1)
+    assert (
+        "dev1: finding: the broker does not tell what a device has "
+        '(route to "sparkcluster/mqtt/{device}/sub", delivery = "device"): its records would never count as delivered, '
+        'and be parked again and again; add advisoryForDispatched="true" advisoryForConsumed="true" to the '
+        'policyEntry topic="sparkcluster.mqtt.*.sub" of its activemq.xml; '
+        "`kalinka broker-config --delivery-device` prints a whole one"
+    ) in lines(done, "dev1")
+    assert lines(done, "dev2") == []
+    assert 'dev2: fine: the broker tells what a device has (2 routes with delivery = "device")' in done.stdout
+
+
 def test_topics_missing_until_they_are_created(
     check: Check, edit: Callable[..., None], lab: Lab, tmp_path: Path
 ) -> None:
