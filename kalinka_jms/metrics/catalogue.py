@@ -200,7 +200,16 @@ LATE = Metric(
     "counter",
     "sub",
     ("broker",),
-    "Copies that a persistent session, left behind on this broker, delivered after the record had its outcome.",
+    "Copies of records given up there without an acknowledgement that a persistent session on this broker acknowledged "
+    "later, as far as the link still hears of it.",
+)
+LEFT_BEHIND = Metric(
+    "kalinka_down_left_behind_copies_total",
+    "counter",
+    "sub",
+    (),
+    'Sends of routes with `delivery = "device"` given up un-acknowledged while a persistent session may hold '
+    "a copy: its device may get each once more, with the same `kalinka.id`.",
 )
 DOWN_LAG = Metric(
     "kalinka_down_lag_records",
@@ -223,6 +232,13 @@ HIDDEN = Metric(
 )
 TRANSACTIONS = Metric(
     "kalinka_down_transactions_in_flight", "gauge", "sub", (), "STOMP transactions that wait for their evidence."
+)
+UNCONFIRMED = Metric(
+    "kalinka_down_unconfirmed_records",
+    "gauge",
+    "sub",
+    (),
+    'Records of routes with `delivery = "device"` that were sent and that their devices have not confirmed.',
 )
 PARKED = Metric(
     "kalinka_parked_records", "gauge", "sub", ("group",), "Parked records in the partitions of this instance."

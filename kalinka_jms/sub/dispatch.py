@@ -121,8 +121,13 @@ class Dispatcher:
 
     @property
     def in_flight(self) -> int:
-        """Transactions that wait for their echo, and sends that wait for their device."""
-        return sum(port.in_flight + port.parcels.sends for port in self._ports.values())
+        """Transactions that wait for their echo."""
+        return sum(port.in_flight for port in self._ports.values())
+
+    @property
+    def unconfirmed(self) -> int:
+        """Sends that wait for their device."""
+        return sum(port.parcels.sends for port in self._ports.values())
 
     @property
     def left_behind(self) -> int:

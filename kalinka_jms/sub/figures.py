@@ -66,6 +66,8 @@ class Statement:
     late: Mapping[str, int] | None = None
     loaded: int = 0
     transactions: int = 0
+    unconfirmed: int = 0
+    left_behind: int = 0
     parked: Mapping[str, Waiting] | None = None
     hidden: Mapping[str, int] | None = None
     links: Mapping[str, bool] | None = None
@@ -92,6 +94,9 @@ class Figures:
             shares,
             loaded=streams.replays.loaded,
             transactions=dispatcher.in_flight,
+            unconfirmed=dispatcher.unconfirmed,
+            left_behind=dispatcher.left_behind,
+            late=dispatcher.late_copies,
             hidden=dispatcher.hidden,
             links=dispatcher.links,
         )
@@ -116,7 +121,6 @@ def statement(topics: Iterable[str], books: Books, shares: Sequence[Share], **mo
         topics=tuple(_topic(name, accounts[name], held[name]) for name in dict.fromkeys((*topics, *accounts))),
         bytes=sum(share.pending_bytes for share in shares),
         replayed=dict(books.replayed),
-        late=dict(books.late_copies),
         parked=dict(parked),
         **more,
     )
@@ -152,6 +156,8 @@ def samples(said: Statement, lags: Lag, routes: Mapping[str, tuple[str, str]]) -
     yield Sample(catalogue.DOWN_BYTES, (), said.bytes)
     yield Sample(catalogue.LOADED, (), said.loaded)
     yield Sample(catalogue.TRANSACTIONS, (), said.transactions)
+    yield Sample(catalogue.UNCONFIRMED, (), said.unconfirmed)
+    yield Sample(catalogue.LEFT_BEHIND, (), said.left_behind)
     for outcome in Outcome:
         if outcome is not Outcome.PARKED:  # a parked record that is parked again has stayed where it was
             yield Sample(catalogue.REPLAYED, (outcome.value,), (said.replayed or {}).get(outcome, 0))

@@ -40,8 +40,6 @@ class Books:
         self.accounts = Accounts()
         self.replayed: Counter[Outcome] = Counter()
         """Outcomes of records that had been parked, and counted as parked then."""
-        self.late_copies: Counter[str] = Counter()
-        """Broker → copies that a persistent session delivered there after the record had its outcome."""
 
     @property
     def taken(self) -> int:

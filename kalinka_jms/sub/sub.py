@@ -227,7 +227,8 @@ class Sub:
             return self._wait_for_room(now)
         self._full_since = None
         self._partitions.release()
-        busy = self._streams.dispatcher.in_flight or self._batches.under_way
+        dispatcher = self._streams.dispatcher
+        busy = dispatcher.in_flight or dispatcher.unconfirmed or self._batches.under_way
         waiting = not self._mailbox.empty() or self._streams.replays.busy
         first = self._consumer.poll(0.0 if waiting else 0.005 if busy else 0.05)
         return [] if first is None else [first, *self._consumer.consume(BATCH, 0)]

@@ -54,7 +54,7 @@ def test_a_clean_session_has_what_was_written_to_its_own_connection() -> None:
     assert_delivered(bench, 2)
     bench.say(transaction, *dispatched(bench, 3))
     assert_delivered(bench, 3)
-    assert bench.dispatcher.in_flight == 0
+    assert bench.dispatcher.unconfirmed == 0
 
 
 def test_what_was_said_before_the_echo_counts_with_it() -> None:
@@ -311,7 +311,7 @@ def test_a_share_that_ends_waits_for_nothing_any_more() -> None:
     transaction = bench.prove("b1")
     assert bench.dispatcher.flying([share])
     bench.close(share)
-    assert not bench.dispatcher.flying([share]) and bench.dispatcher.in_flight == 0
+    assert not bench.dispatcher.flying([share]) and bench.dispatcher.unconfirmed == 0
     bench.say(transaction, *dispatched(bench, 1))
     assert_delivered(bench, 0)
     assert bench.balanced()
