@@ -56,11 +56,12 @@ class Receipts:
     sent again behind it.
     """
 
-    __slots__ = ("_clean", "_first", "_latest", "_persistent", "_receipts", "gone", "proven")
+    __slots__ = ("_clean", "_first", "_held", "_latest", "_persistent", "_receipts", "gone", "proven")
 
     def __init__(self, count: int, listeners: Listeners) -> None:
         self._receipts = [_Receipt() for _ in range(count)]
         self._first = self._latest = listeners
+        self._held = bool(listeners.persistent)  # by a session that was never clean since
         self._clean, self._persistent = set(listeners.clean), set(listeners.persistent)
         self.gone = not listeners
         """Whether none of those who could still prove something listens any more."""
@@ -105,7 +106,8 @@ class Receipts:
         A session that turned clean has lost what waited for it, and so has a clean one that came anew; a persistent
         one that came anew gets it again.
         """
-        self.gone = not (listeners.persistent if self._latest.persistent else self._first.clean & listeners.clean)
+        self._held = self._held and (not listeners or bool(listeners.persistent))
+        self.gone = not (listeners.persistent if self._held else self._first.clean & listeners.clean)
         self._clean |= listeners.clean
         self._persistent |= listeners.persistent
         if listeners:
