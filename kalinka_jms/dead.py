@@ -34,6 +34,10 @@ STOMP_HEAD = "stomp.head"
 KEY_BYTES = 200
 """Bytes of the topic that are the key of a message's letter: what one source sent to one destination stays in order."""
 
+MARGIN = 256 * 1024
+"""Bytes by which the letter of a message may be larger than its MQTT frame, and more than that: key, headers, and the
+topic, which may have 65,535 bytes, three times."""
+
 Headers = list[tuple[str, bytes | None]]
 
 
@@ -81,6 +85,11 @@ def dead_record(
     if elsewhere:
         kept.append((KALINKA_VALUE, elsewhere.encode()))
     return [*kept, *_trailer(reason, origin, at, attempt)]
+
+
+def largest_frame(max_message_bytes: int) -> int:
+    """Bytes of the largest MQTT frame of which everything fits into a Kafka topic with that max.message.bytes."""
+    return max(max_message_bytes - MARGIN, max_message_bytes // 2)
 
 
 def attempt_of(headers: Iterable[tuple[str, bytes | None]]) -> int:

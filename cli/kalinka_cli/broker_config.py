@@ -24,6 +24,9 @@ Devices = Annotated[
     typer.Option(help="Logins and rights for the devices in this file, one name a line; - for standard input."),
 ]
 User = Annotated[str, typer.Option(help="Kalinka's own user, where there are logins.")]
+MaxMessageBytes = Annotated[
+    int, typer.Option(min=1000, help="max.message.bytes of your Kafka topics: no device can publish more than fits.")
+]
 
 
 def broker_config(
@@ -35,6 +38,7 @@ def broker_config(
     tls: Tls = False,
     devices: Devices = None,
     user: User = "kalinka",
+    max_message_bytes: MaxMessageBytes = 1_048_588,
 ) -> None:
     """Print an activemq.xml for ActiveMQ Classic 6.3 as Kalinka needs it; each line says what breaks without it.
 
@@ -55,7 +59,7 @@ def broker_config(
         guard = Guard(tls=tls, devices=None if devices is None else _names(devices), user=user)
     except (LabError, OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(str(error), param_hint="--devices") from None
-    typer.echo(broker_xml(name, host, data, ports, device, guard), nl=False)
+    typer.echo(broker_xml(name, host, data, ports, device, guard, max_message_bytes), nl=False)
 
 
 def _names(file: Path) -> list[str]:

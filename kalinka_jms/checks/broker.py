@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kalinka_jms.checks import absence, arrival, forwarding, logins, words
+from kalinka_jms.checks import absence, arrival, forwarding, frames, logins, words
 from kalinka_jms.checks.finding import Finding, Kind
 from kalinka_jms.checks.probe import NoEcho, Probe
 from kalinka_jms.config import Broker, Settings
@@ -39,6 +39,7 @@ def _tried(settings: Settings, broker: Broker) -> Iterator[Finding]:
     if settings.pub.verify_source:
         yield from logins.look(broker, user)
     yield from forwarding.look(broker, [route.from_ for route in settings.routes.up], settings.pub.queues)
+    yield from frames.look(settings, broker)
 
 
 def _version(broker: Broker, server: str) -> Finding:

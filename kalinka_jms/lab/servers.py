@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
+from kalinka_jms.dead import largest_frame
 from kalinka_jms.errors import LabError
 from kalinka_jms.lab.guard import OPEN, Guard
 from kalinka_jms.lab.layout import Layout, Ports, Service
@@ -30,6 +31,12 @@ _NO_DEVICE_COMMENT = (
 )
 
 
+KAFKA_MAX_MESSAGE_BYTES = 1_048_588
+"""Kafka's own default of max.message.bytes."""
+LAB_MAX_MESSAGE_BYTES = 10 * 2**20
+"""That of the lab's Kafka."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """What a server is started with: a Java and its jars."""
@@ -38,11 +45,19 @@ class Runtime:
     jars: Path
 
 
-def broker_xml(name: str, host: str, data: str, ports: Ports, device: bool = False, guard: Guard = OPEN) -> str:
+def broker_xml(
+    name: str,
+    host: str,
+    data: str,
+    ports: Ports,
+    device: bool = False,
+    guard: Guard = OPEN,
+    max_message_bytes: int = KAFKA_MAX_MESSAGE_BYTES,
+) -> str:
     """The configuration of an ActiveMQ Classic broker for Kalinka.
 
     `data` is its directory for messages; `device` adds the advisories that routes with delivery = "device" need;
-    `guard` keeps strangers out.
+    `guard` keeps strangers out; `max_message_bytes` is that of the Kafka topics: a device cannot publish more.
     """
     return _template("activemq.xml").substitute(
         name=escape(name, {'"': "&quot;"}),
@@ -53,6 +68,8 @@ def broker_xml(name: str, host: str, data: str, ports: Ports, device: bool = Fal
         openwire_port=ports.openwire,
         device_advisories=_DEVICE_ADVISORIES if device else "",
         device_comment=_DEVICE_COMMENT if device else _NO_DEVICE_COMMENT,
+        max_message_bytes=f"{max_message_bytes:,}",
+        max_frame=largest_frame(max_message_bytes),
         **guard.pieces(),
     )
 
@@ -73,7 +90,14 @@ def _activemq(layout: Layout, service: Service, _: Runtime) -> tuple[str, list[s
     directory = layout.directory(service)
     configuration = directory / "activemq.xml"
     configuration.write_text(
-        broker_xml(service.node, service.address, str(directory / "data"), layout.ports, layout.delivery_device)
+        broker_xml(
+            service.node,
+            service.address,
+            str(directory / "data"),
+            layout.ports,
+            layout.delivery_device,
+            max_message_bytes=LAB_MAX_MESSAGE_BYTES,
+        )
     )
     return "-Xmx512m", [
         f"-Dactivemq.home={directory}",

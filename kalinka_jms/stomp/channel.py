@@ -32,6 +32,10 @@ class Channel:
         """Wait for bytes and return them, none at the end of the stream. Raises OSError."""
         return self._socket.recv(RECEIVE_SIZE)
 
+    def limit(self, timeout: float | None) -> None:
+        """From now on nothing waits longer than `timeout` seconds: it raises TimeoutError then."""
+        self._socket.settimeout(timeout)
+
     def send(self, data: bytes) -> None:
         """Send it all, uninterrupted by other threads. Blocks while the peer does not read. Raises OSError."""
         with self._sending:
