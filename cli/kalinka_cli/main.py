@@ -22,7 +22,7 @@ from kalinka_cli.demo import demo
 from kalinka_cli.devices import devices
 from kalinka_cli.explain import explain
 from kalinka_cli.lab import app as lab_app
-from kalinka_cli.leftovers import parked
+from kalinka_cli.leftovers import app as parked_app
 from kalinka_cli.route import app as route_app
 from kalinka_cli.send import send
 from kalinka_cli.topics import app as topics_app
@@ -47,7 +47,7 @@ app.command("demo")(demo)
 app.command("devices")(devices)
 app.command("brokers")(brokers)
 app.command("send")(send)
-app.command("parked")(parked)
+app.add_typer(parked_app, name="parked")
 app.add_typer(dead_app, name="dead")
 app.command("explain")(explain)
 app.add_typer(route_app, name="route")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from kalinka_jms.errors import RecordError
 from kalinka_jms.ops.letters import Letter
-from kalinka_jms.sub.parked import parse_parked_key
+from kalinka_jms.sub.parked import parse_drop_key, parse_parked_key
 
 EXAMPLES = 3
 """Devices or topics named for each reason."""
@@ -16,12 +16,23 @@ EXAMPLES = 3
 
 @dataclass(slots=True)
 class Waiting:
-    """The parked records of one device; `oldest` in seconds since the epoch, `bytes` of keys and values."""
+    """The parked records of one device; `oldest` in seconds since the epoch (its own time), `bytes` of keys and
+    values, `places` the topics and partitions that they are in."""
 
     device: str
     count: int = 0
     bytes: int = 0
     oldest: float = 0.0
+    places: set[tuple[str, int]] = field(default_factory=set)
+
+
+ORDERS: dict[str, Callable[[Waiting], tuple[float | str, ...]]] = {
+    "count": lambda one: (-one.count, one.device),
+    "oldest": lambda one: (one.oldest, one.device),
+    "bytes": lambda one: (-one.bytes, one.device),
+    "device": lambda one: (one.device,),
+}
+"""How the devices can be sorted."""
 
 
 @dataclass(slots=True)
@@ -43,28 +54,34 @@ def parked(records: Iterable[Any]) -> list[Waiting]:
 
     The records of one partition come in order. What is no parked record is passed over.
     """
-    waiting: dict[tuple[int, bytes], tuple[int, float]] = {}
+    waiting: dict[tuple[str, int, bytes], dict[bytes, tuple[int, float]]] = {}
     for record in records:
-        place = record.partition(), record.key() or b""
-        if record.value() is None:
-            waiting.pop(place, None)
-        else:
-            waiting[place] = len(place[1]) + len(record.value()), record.timestamp()[1] / 1000
+        key, place = record.key() or b"", (record.topic(), record.partition())
+        if (dropped := parse_drop_key(key)) is not None:
+            if record.value() is not None:  # asked for: carried out by whoever has the partition
+                waiting.pop((*place, dropped.encode()), None)
+            continue
+        own = waiting.setdefault((*place, key.partition(b"/")[0]), {})
+        own.pop(key, None)
+        if record.value() is not None:
+            own[key] = len(key) + len(record.value()), record.timestamp()[1] / 1000
     devices: dict[str, Waiting] = {}
-    for (_, key), (size, parked_at) in waiting.items():
-        _add(devices, key, size, parked_at)
-    return sorted(devices.values(), key=lambda one: (-one.count, one.device))
+    for (topic, number, _), own in waiting.items():
+        for key, (size, born) in own.items():
+            _add(devices, key, size, born, (topic, number))
+    return sorted(devices.values(), key=ORDERS["count"])
 
 
-def _add(devices: dict[str, Waiting], key: bytes, size: int, parked_at: float) -> None:
+def _add(devices: dict[str, Waiting], key: bytes, size: int, born: float, place: tuple[str, int]) -> None:
     try:
         device, _, _ = parse_parked_key(key)
     except RecordError:
         return
-    one = devices.setdefault(device, Waiting(device, oldest=parked_at))
+    one = devices.setdefault(device, Waiting(device, oldest=born))
     one.count += 1
     one.bytes += size
-    one.oldest = min(one.oldest, parked_at)
+    one.oldest = min(one.oldest, born)
+    one.places.add(place)
 
 
 def dead(letters: Iterable[Letter]) -> list[Buried]:

@@ -46,10 +46,13 @@ class Expiry:
         return item.expires <= self._wall()
 
     def freshen(self, stream: Stream, now: float) -> None:
-        """End what a stream holds that is too old. Nothing of it is in flight."""
-        if stream.expires > (wall := self._wall()):
+        """End what a stream holds that is too old, or was dropped. What is in flight of it stays."""
+        wall, drop = self._wall(), stream.share.drops.get(stream.device, -1)
+        if stream.expires > wall and drop < 0:
             return
-        ended = stream.lane.discard(lambda item: item.expires <= wall, now)
+        ended = stream.lane.discard(
+            lambda item: item.expires <= wall or (item.parked is not None and item.parked < drop), now
+        )
         ended += [item for item in stream.behind if item.expires <= wall]
         stream.behind = deque(item for item in stream.behind if item.expires > wall)
         stream.expires = min((item.expires for item in (*stream.lane.items, *stream.behind)), default=inf)
@@ -59,12 +62,18 @@ class Expiry:
 
     def parked(self, share: Share, device: str, name: str) -> None:
         """A record was parked just now: the oldest of its route leaves if it is one too many."""
+        if device in share.drops:
+            self._drop(share, device, ENDED)
         most = self._most(name)
         if most is not None:
             self._trim(share, device, name.partition(",")[0], most, ENDED)
 
     def tick(self, shares: Sequence[Share], now: float) -> None:
         """Go on with the round."""
+        for one in shares:
+            for device in [*one.drops]:
+                if one.indexed and not one.closing and len(one.writes) < ENDED:
+                    self._drop(one, device, ENDED)
         if not self._items.limited:
             return
         if not self._rounds and now - self._begun >= ROUND:
@@ -81,6 +90,24 @@ class Expiry:
                 room -= self._look(share, self._rounds[share].pop(), room)
             else:
                 return
+
+    def drop(self, share: Share, device: str, offset: int) -> None:
+        """Somebody asks to drop what was parked for a device before `offset`. It is `expired`, but for what is in
+        flight: that is `delivered` if it was, and goes else."""
+        share.drops[device] = max(offset, share.drops.get(device, -1))
+
+    def _drop(self, share: Share, device: str, room: int) -> None:
+        offset = share.drops[device]
+        for name in share.index.topics(device):
+            while room and (first := share.index.first(device, name, _loading(share, device, name))):
+                if first[0] >= offset:
+                    break
+                self._end(share, device, name, first[1])
+                room -= 1
+        oldest = (share.index.oldest(device, name) for name in share.index.topics(device))
+        if all(one is None or one >= offset for one in oldest) and not any(key[0] == device for key in share.parking):
+            del share.drops[device]
+            self._books.end_drop(share, device)
 
     def _look(self, share: Share, device: str, room: int) -> int:
         """What of a device has to go, `room` records at most; returns how many did."""

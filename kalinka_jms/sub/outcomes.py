@@ -16,7 +16,7 @@ from kalinka_jms.dead import KALINKA_ORIGIN, KALINKA_REASON, dead_record
 from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID, KALINKA_TIME
 from kalinka_jms.sub.account import Accounts
 from kalinka_jms.sub.commits import Batch
-from kalinka_jms.sub.parked import parked_key
+from kalinka_jms.sub.parked import drop_key, parked_key
 from kalinka_jms.sub.share import Item, Outcome, Share, Write, parked_topic
 
 log = logging.getLogger("kalinka.sub")
@@ -108,6 +108,10 @@ class Books:
         self.replayed[Outcome.EXPIRED] += 1
         share.index.remove(device, name, id)
         share.writes.append(_tombstone(share, parked_key(device, name, id)))
+
+    def end_drop(self, share: Share, device: str) -> None:
+        """A request to drop what is parked for a device was carried out."""
+        share.writes.append(_tombstone(share, drop_key(device)))
 
     def bury(self, share: Share, message: Any, reason: str) -> None:
         """A record that can never be delivered is kept in the dead-letter topic, byte for byte."""

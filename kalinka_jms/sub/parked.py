@@ -42,6 +42,18 @@ def parse_parked_key(key: bytes) -> tuple[str, str, str]:
     return device, topic, id
 
 
+def drop_key(device: str) -> bytes:
+    """The Kafka key of a request to drop what was parked for a device before it: the key of no parked record."""
+    return f"/{device}/drop".encode()
+
+
+def parse_drop_key(key: bytes | None) -> str | None:
+    """The device of such a request; None for any other key."""
+    if key is None or not key.startswith(b"/") or not key.endswith(b"/drop"):
+        return None
+    return key[1:-5].decode(errors="replace") or None
+
+
 class _Backlog:
     """The parked records of one device and topic, oldest first; the first `loaded` of them were read for replay.
 
@@ -143,6 +155,11 @@ class ParkedIndex:
         for id, packed in islice(backlog.entries.items(), start, start + 1):
             return packed >> _OFFSET, id, packed >> _SIZE_BITS & _TIME_MASK
         return None
+
+    def oldest(self, device: str, topic: str) -> int | None:
+        """The offset of the first record, loaded or not."""
+        backlog = self._backlog(device, topic)
+        return None if backlog is None else next(iter(backlog.entries.values())) >> _OFFSET
 
     def waiting(self, device: str, topic: str) -> int:
         """How many of the device's records are not loaded."""

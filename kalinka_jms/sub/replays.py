@@ -19,7 +19,7 @@ from kalinka_jms.sub.backlog import Indexed, Loaded
 from kalinka_jms.sub.dispatch import Dispatcher
 from kalinka_jms.sub.items import Items
 from kalinka_jms.sub.outcomes import Books
-from kalinka_jms.sub.parked import parse_parked_key
+from kalinka_jms.sub.parked import parse_drop_key, parse_parked_key
 from kalinka_jms.sub.share import Chunk, Item, Share, Stream
 
 log = logging.getLogger("kalinka.sub")
@@ -276,6 +276,11 @@ def _bytes(message: Any) -> int:
 
 
 def _note(share: Share, offset: int, key: bytes | None, size: int | None, time: int = 0) -> None:
+    if (dropped := parse_drop_key(key)) is not None:
+        share.drops.pop(dropped, None)
+        if size is not None:
+            share.drops[dropped] = offset
+        return
     try:
         device, name, id = parse_parked_key(key or b"")
     except RecordError as error:

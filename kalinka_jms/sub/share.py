@@ -188,6 +188,9 @@ class Share:
         """What a batch has taken and Kafka is not known to have."""
         self.parking: Counter[Name] = Counter()
         """Records per stream that are on their way into the parked topic."""
+        self.drops: dict[str, int] = {}
+        """Devices of which everything parked before that offset is to go: what of it is on its way is looked at when it
+        comes back."""
         self.loading: dict[Name, Chunk] = {}
         """Streams whose parked records are being read."""
         self.wanted: dict[int, Name] = {}
@@ -268,7 +271,7 @@ class Share:
 
         What was decided and is not in Kafka would be forgotten: such an index must be read again.
         """
-        if not self.indexed or self.writes or self.writing or self.parking:
+        if not self.indexed or self.writes or self.writing or self.parking or self.drops:
             return None
         for device, name in (*self.streams, *self.loading):
             self.index.unload(device, name)

@@ -6,6 +6,7 @@ events and the time.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,8 @@ from kalinka_jms.sub.replays import Reader, Replays
 from kalinka_jms.sub.sends import send_prefix
 from kalinka_jms.sub.share import Item, Outcome, Share, Stream, Write
 
+log = logging.getLogger("kalinka.sub")
+
 
 class Streams:
     """The streams of all shares of an instance."""
@@ -41,6 +44,7 @@ class Streams:
     ) -> None:
         """`now` is of the monotonic clock, like all times here; `wall` tells that of the records' timestamps."""
         self._settings = settings.sub
+        self._crowded = False
         self._items = Items(downlinks, settings.sub)
         self.books = Books(settings.dead)
         canaries = [send_prefix(canary, 0) for canary in downlinks.canaries]
@@ -81,6 +85,11 @@ class Streams:
         else:
             self.replays.arrived(read, now)
 
+    def dropped(self, share: Share, device: str, offset: int) -> None:
+        """Somebody asks to drop what was parked for a device before that offset."""
+        if share.open:
+            self.expiry.drop(share, device, offset)
+
     def done(self, batch: Batch, now: float) -> None:
         """A batch came back from Kafka."""
         if not batch.committed:
@@ -103,6 +112,17 @@ class Streams:
         self.dispatcher.close(share)
         self.replays.close(share)
         self.books.give_back(share)
+
+    def crowded(self, shares: Sequence[Share]) -> bool:
+        """Whether the index of what is parked is full: a record more might not be found again."""
+        memory, most = sum(share.index.memory for share in shares), self._settings.index_bytes
+        if memory >= most and not self._crowded:
+            log.error(
+                "the index of parked records is full: nothing is taken until some are replayed, expired or dropped",
+                extra={"index_bytes": most, "parked": sum(share.index.count for share in shares)},
+            )
+        self._crowded = memory >= most
+        return self._crowded
 
     # --- what the dispatcher decides
 

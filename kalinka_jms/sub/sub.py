@@ -27,6 +27,7 @@ from kalinka_jms.sub.backlog import Backlog, Indexed, Loaded
 from kalinka_jms.sub.batches import Batches
 from kalinka_jms.sub.commits import Batch, Commits
 from kalinka_jms.sub.figures import Figures
+from kalinka_jms.sub.notices import Dropped, Notices
 from kalinka_jms.sub.outcomes import Books
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
 from kalinka_jms.sub.partitions import Partitions
@@ -80,8 +81,6 @@ class Sub:
         """What it lacks to be ready, in words; nothing where it is."""
         self._turned_at = self._ticked_at = time.monotonic()
         self._full_since: float | None = None
-        self.crowded = False
-        """Whether it takes nothing because too much is parked."""
         self._build(client)
         self._thread = threading.Thread(target=self._run, name="sub", daemon=True)
         self.start = self._thread.start
@@ -98,11 +97,10 @@ class Sub:
         self._figures = Figures(downlinks, self._consumer, self._owners)
         self._commits = Commits(settings, post)
         self._backlog = Backlog(settings, post)
+        self._notices = Notices(settings, post)
         self._streams = Streams(settings, downlinks, self._outlets, self._owners, self._backlog, self._turned_at)
         self._batches = Batches(self._consumer, self._commits, self._streams.books, self._streams.done)
-        self._partitions = Partitions(
-            self._consumer, downlinks, self._backlog.index, self._give_up, self._streams.close
-        )
+        self._partitions = Partitions(self._consumer, downlinks, self._backlog.index, self._give_up, self._close)
 
     def stop(self) -> None:
         """Begin to finish what is in flight, commit and leave; `join` waits for it."""
@@ -133,6 +131,7 @@ class Sub:
         try:
             self._commits.start()
             self._backlog.start()
+            self._notices.start()
             for outlet in self._outlets.values():
                 outlet.start()
             for group, topics in self._partitions.topics.items():
@@ -152,6 +151,7 @@ class Sub:
         self._partitions.end(self._partitions.shares)
         self._commits.stop()
         self._backlog.stop()
+        self._notices.stop()
         self._consumer.close()
         for outlet in self._outlets.values():
             outlet.stop()
@@ -160,6 +160,7 @@ class Sub:
             outlet.join(5.0)
         self._commits.join(5.0)
         self._backlog.join(5.0)
+        self._notices.join(5.0)
 
     def _turn(self) -> None:
         now = self._same_process()
@@ -193,6 +194,9 @@ class Sub:
                 self._streams.read(event, now)
                 if isinstance(event, Indexed) and event.whole:
                     self._partitions.admit(event.share)
+                    self._notices.follow(event.share)
+            case Dropped(share, device, offset):
+                self._streams.dropped(share, device, offset)
             case Failed(thread, error):
                 raise RuntimeError(f"the thread {thread} failed") from error
 
@@ -235,21 +239,10 @@ class Sub:
 
     def _full(self) -> bool:
         shares = self._partitions.shares
-        if self._crowded(shares):
+        if self._streams.crowded(shares):
             return True
         records, size = sum(share.pending for share in shares), sum(share.pending_bytes for share in shares)
         return records >= self._settings.sub.window_records or size >= self._settings.sub.window_bytes
-
-    def _crowded(self, shares: Sequence[Share]) -> bool:
-        """Whether the index of what is parked is full: a record more might not be found again."""
-        memory, most = sum(share.index.memory for share in shares), self._settings.sub.index_bytes
-        if memory >= most and not self.crowded:
-            log.error(
-                "the index of parked records is full: nothing is taken until some are replayed, expired or dropped",
-                extra={"index_bytes": most, "parked": sum(share.index.count for share in shares)},
-            )
-        self.crowded = memory >= most
-        return self.crowded
 
     def _wait_for_room(self, now: float) -> list[Any]:
         """The window is full: wait for events instead; Kafka is to hear from us all the same."""
@@ -271,6 +264,10 @@ class Sub:
             self._streams.take(share, message, now)
 
     # --- the end of a share
+
+    def _close(self, share: Share) -> None:
+        self._notices.close(share)
+        self._streams.close(share)
 
     def _give_up(self, shares: Sequence[Share]) -> None:
         """Send what was taken, finish what is in flight, and commit it."""

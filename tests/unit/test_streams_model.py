@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kalinka_jms.sub.backlog import Indexed, Loaded
 from kalinka_jms.sub.commits import Batch
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Proofs
-from kalinka_jms.sub.parked import ParkedIndex
+from kalinka_jms.sub.parked import ParkedIndex, drop_key
 from kalinka_jms.sub.share import Share, State, Window
 
 DEVICES, SOURCES, TOPICS, PARTITIONS = ("d1", "d2"), (b"s", b"t"), (MQTT, SPARK), (0, 1)
@@ -65,6 +65,7 @@ class Model(RuleBasedStateMachine):
         """What was written on each connection and the broker has not read yet; also on connections that are gone."""
         self.left: dict[int, tuple[ParkedIndex | None, Window | None]] = {}
         """What is known of partitions that were taken away."""
+        self.dropped: set[bytes | None] = set()
         self.batch: Batch | None = None
         self.numbers = count()
 
@@ -359,7 +360,11 @@ class Model(RuleBasedStateMachine):
             if other.key() == message.key()
             and (other.offset() > message.offset() or other.headers() != message.headers())
         }
-        return self._old(message) or (self.MOST is not None and len(newer - {message.value()}) >= self.MOST)
+        return (
+            self._old(message)
+            or message.value() in self.dropped
+            or (self.MOST is not None and len(newer - {message.value()}) >= self.MOST)
+        )
 
     def _old(self, message: Any) -> bool:
         return self.TTL is not None and message.timestamp()[1] / 1000 + self.TTL <= self._wall()
@@ -499,6 +504,16 @@ class LimitedModel(Model):
     """Records run out of time, and there is little room for what is parked."""
 
     TTL, MOST = 12.0, 4
+
+    @rule(device=st.sampled_from(DEVICES), partition=st.sampled_from(PARTITIONS))
+    def drop(self, device: str, partition: int) -> None:
+        """Somebody asks to drop what is parked; an instance hears of it when it has the partition."""
+        log = self.bench.log.setdefault(("0.parked", partition), [])
+        self.dropped |= {one.value() for one in log if (one.key() or b"").startswith(f"{device}/".encode())}
+        log.append(record(len(log), drop_key(device), b"drop", "0.parked", partition))
+        for share in self._shares(partition):
+            if share.indexed:  # else it is read with the rest
+                self.streams.dropped(share, device, len(log) - 1)
 
 
 TestStreams = Model.TestCase

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 from downlink import MQTT, SPARK, settings
 
-from kalinka_jms.sub import backlog, commits, outlet
+from kalinka_jms.sub import backlog, commits, notices, outlet
 from kalinka_jms.sub import sub as module
 from kalinka_jms.sub.share import Outcome
 from kalinka_jms.sub.sub import Sub
@@ -29,7 +29,7 @@ class World:
         for topic in (MQTT, SPARK, PARKED, "kalinka.dead"):
             self.kafka.create(topic)
         monkeypatch.setattr(outlet, "Link", self.brokers)
-        for place in (module, backlog):
+        for place in (module, backlog, notices):
             monkeypatch.setattr(place, "consumer", self.kafka.consumer)
         monkeypatch.setattr(backlog, "AdminClient", self.kafka.admin)
         monkeypatch.setattr(commits, "producer", self.kafka.producer)
@@ -324,12 +324,12 @@ def test_an_index_that_is_full_holds_kafka_back_until_something_leaves_it(
     present = world.device("d1", "b1")
     sub = world.sub(index_bytes=1)
     world.send("away", 3)
-    assert world.wait(lambda: sub.crowded) and len(world.kafka.records(PARKED)) >= 1
+    assert world.wait(lambda: sub._streams._crowded) and len(world.kafka.records(PARKED)) >= 1
     assert "the index of parked records is full" in caplog.text
     world.send("d1", 3)
     away = world.device("away", "b2")
     assert world.wait(lambda: values(present) == [3, 4, 5] and values(away) == [0, 1, 2])
-    assert not sub.crowded and balanced(sub)
+    assert not sub._streams._crowded and balanced(sub)
 
 
 def test_an_index_is_kept_and_read_on_from_where_the_partition_stays(

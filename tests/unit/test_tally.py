@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kalinka_jms.ops.letters import Letter
 from kalinka_jms.ops.tally import Buried, Waiting, dead, parked
-from kalinka_jms.sub.parked import parked_key
+from kalinka_jms.sub.parked import drop_key, parked_key
 
 
 @dataclass
@@ -28,6 +28,9 @@ class Record:
     def value(self) -> bytes | None:
         return self.v
 
+    def topic(self) -> str:
+        return "0.parked"
+
     def partition(self) -> int:
         return self.part
 
@@ -45,14 +48,29 @@ def key(device: str, id: str) -> bytes:
 def test_what_waits_is_counted_by_device() -> None:
     records = [Record(key("b", "1"), b"xy", 5), Record(key("a", "1"), b"x", 3), Record(key("b", "2"), b"", 4)]
     assert parked(records) == [
-        Waiting("b", 2, 2 * len(key("b", "1")) + 2, 4.0),
-        Waiting("a", 1, len(key("a", "1")) + 1, 3.0),
+        Waiting("b", 2, 2 * len(key("b", "1")) + 2, 4.0, {("0.parked", 0)}),
+        Waiting("a", 1, len(key("a", "1")) + 1, 3.0, {("0.parked", 0)}),
     ]
 
 
 def test_a_tombstone_takes_its_own_partitions_record_only() -> None:
     records = [Record(key("a", "1"), b"x"), Record(key("a", "1"), b"x", part=1), Record(key("a", "1"), None)]
     assert [one.count for one in parked(records)] == [1]
+
+
+def test_what_somebody_asked_to_drop_does_not_wait() -> None:
+    records = [
+        Record(key("a", "1"), b"x"),
+        Record(key("ab", "1"), b"x"),
+        Record(key("a", "2"), b"x", part=1),
+        Record(drop_key("a"), b"drop"),
+        Record(drop_key("a"), None),
+        Record(key("a", "3"), b"x"),
+    ]
+    assert [(one.device, one.count, sorted(one.places)) for one in parked(records)] == [
+        ("a", 2, [("0.parked", 0), ("0.parked", 1)]),
+        ("ab", 1, [("0.parked", 0)]),
+    ]
 
 
 def test_what_is_no_parked_record_is_passed_over() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scene import PARKED, PATIENCE, Scene, assert_exact, assert_nothing_lost, parked_for
 
 from kalinka_jms.lab.backend import BackEnd
 from kalinka_jms.lab.device import Device
-from kalinka_jms.lab.instances import Instance, Instances
+from kalinka_jms.lab.instances import COMMAND, Instance, Instances
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.waiting import wait_until
 
@@ -241,3 +244,37 @@ def _waiting(back_end: BackEnd, device: Device) -> set[bytes]:
         if (record.key or b"").startswith(device.name.encode()):
             found[record.key or b""] = record.value is not None
     return {key for key, there in found.items() if there}
+
+
+def test_what_is_dropped_while_it_is_replayed_is_gone_or_delivered(scene: Scene, lab: Lab, start: Start) -> None:
+    """Nothing of it stays, and nothing comes later; what is parked after it is not meant."""
+    instances, back_end = start(), scene.back_end()
+    away, other, coming = scene.device("away"), scene.device("other"), scene.device("coming")
+    for device, count in ((away, 300), (other, 100), (coming, 5000)):
+        _send(back_end, device, count)
+        _wait_parked(back_end, device, count)
+    coming.join(scene.brokers[0])
+    assert wait_until(lambda: len(coming.received) > 100, PATIENCE)
+    pattern = f"*ing-{scene.ledger.run}"  # coming only
+    told = [_command(lab, "drop", "--match", name, "--yes", "--json") for name in (away.name, pattern)]
+    assert [one["left"] for one in told] == [0, 0] and told[0]["records"] == 300
+    assert not _waiting(back_end, away) and not _waiting(back_end, coming)
+    assert len(_waiting(back_end, other)) == 100
+    seen = len(coming.received)
+    for device in (away, coming):
+        _send(back_end, device, 20)
+    for device in (away, other):
+        device.join(scene.brokers[1])
+    assert wait_until(lambda: [len(away.received), len(other.received)] == [20, 100], PATIENCE)
+    assert wait_until(lambda: len(coming.received) == seen + 20, PATIENCE), (seen, len(coming.received))
+    assert instances.stop()
+    (asked,) = [_command(lab, "drop", "--match", "nobody-*", "--yes", "--json")]
+    assert asked == {"records": 0, "devices": [], "left": 0}
+
+
+def _command(lab: Lab, *words: str) -> dict[str, Any]:
+    command = [*COMMAND, "parked", *words, "--config", str(lab.config_path)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
