@@ -38,39 +38,46 @@ class History:
 
     def __init__(self, data: Path) -> None:
         self._logs = data / "version-2"
+        self._found: list[Change] = []
+        self._read: dict[Path, int] = {}  # bytes of each log that were read
 
     def changes(self, below: str, since: int = 0) -> list[Change]:
         """What happened to znodes at or below a path after that zxid, in order."""
-        found = [change for change in self._all() if change.zxid > since and _within(change.path, below)]
-        return sorted(found, key=lambda change: change.zxid)
+        self._read_on()
+        return [change for change in self._found if change.zxid > since and _within(change.path, below)]
 
     def entries(self, root: str, device: str) -> list[tuple[Change, Entry]]:
         """Every state that a device's entry ever had, in order; empty ones where it was gone."""
         changes = [change for change in self.changes(root) if unescape(change.path.rpartition("/")[2]) == device]
         return [(change, Entry.decode(change.data) if change.data else Entry()) for change in changes]
 
-    def _all(self) -> Iterator[Change]:
-        for log in self._logs.glob("log.*"):
-            yield from _read(log.read_bytes())
+    def _read_on(self) -> None:
+        for path in self._logs.glob("log.*"):
+            with path.open("rb") as log:
+                log.seek(at := self._read.get(path, 16))  # magic, version, database
+                found, length = _parse(log.read())
+            self._found += found
+            self._read[path] = at + length
+        self._found.sort(key=lambda change: change.zxid)
 
 
 def _within(path: str, below: str) -> bool:
     return path == below or path.startswith(f"{below}/")
 
 
-def _read(log: bytes) -> Iterator[Change]:
-    """Records up to the zeros that the file was filled with, or to one that is being written."""
-    at = 16  # magic, version, database
+def _parse(log: bytes) -> tuple[list[Change], int]:
+    """Records up to the zeros that the file was filled with, or to one that is being written; how many bytes."""
+    found, at = list[Change](), 0
     while at + FRAME.size <= len(log):
         _, length = FRAME.unpack_from(log, at)
-        at += FRAME.size
-        if length <= 0 or log[at + length : at + length + 1] != b"B":
-            return
-        record = log[at : at + length]
-        at += length + 1
+        end = at + FRAME.size + length
+        if length <= 0 or log[end : end + 1] != b"B":
+            break
+        record = log[at + FRAME.size : end]
         session, _, zxid, time, kind = HEADER.unpack_from(record)
-        for path, data in _changes(kind, record[HEADER.size :]):
-            yield Change(time / 1000, zxid, session, path, data)
+        found += [Change(time / 1000, zxid, session, *change) for change in _changes(kind, record[HEADER.size :])]
+        at = end + 1
+    return found, at
 
 
 def _changes(kind: int, body: bytes) -> Iterator[tuple[str, bytes | None]]:

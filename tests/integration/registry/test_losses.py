@@ -1,7 +1,7 @@
 """Watchers, brokers and ZooKeeper that die or stand still, with devices that notice nothing of it.
 
-Stated: after a SIGKILL of a watcher the registry is right again within 8 s (the session, 5 s, runs out within 7;
-measured: see the test), after a pause of ZooKeeper 10 s after it answers again, after a broker's return 10 s.
+Stated: after a SIGKILL of a watcher the registry is right again within 8 s (the session, 4 s, runs out after 6 at
+most), after a pause of ZooKeeper or the loss of a broker within 10 s of its answering again.
 """
 
 from __future__ import annotations
@@ -127,36 +127,42 @@ def known_at(scene: Scene, device: str) -> float:
 
 
 def test_zookeeper_stands_still_in_the_middle_of_a_reconciliation(breakable_scene: Scene) -> None:
-    """Its session runs out meanwhile, half of the devices written; some leave, some come, and some move while nobody
-    can write anything. Stated: right 10 s after ZooKeeper answers again."""
+    """While no watcher ran half of the devices went and as many came. Of what the next one has to write ZooKeeper takes
+    a part, then stands still until the session has run out; some leave, come and move meanwhile. Stated: right 10 s
+    after it answers again."""
     scene = breakable_scene
-    crowd = scene.crowd(0, MANY)
+    stay, go = scene.crowd(0, MANY // 2), scene.crowd(0, MANY // 2, first=MANY // 2)
     moves, leaves = scene.listen("moves", 0), scene.listen("leaves", 0)
+    first = scene.watch(0, 1, 2)
+    assert wait_until(lambda: len(scene.registered()) == MANY + 2 and not first[0].pending, PATIENCE)
+    for watch in first:
+        watch.stop()
+        watch.join()
+    go.stop()
+    come = scene.crowd(0, MANY // 2, first=MANY)
+    before = len(scene.history.changes(scene.root))
     instances = scene.process()
     instances.start("registry", 2)
-    assert wait_until(lambda: len(scene.history.changes(scene.root)) > 256 + MANY // 10, PATIENCE)
+    assert wait_until(lambda: len(scene.history.changes(scene.root)) > before + MANY // 10, PATIENCE)
     scene.lab.pause(["dev1.zookeeper"])
-    written = len(
-        {change.path for change in scene.history.changes(scene.root) if change.data and b"parts" in change.data}
-    )
+    written = len(scene.history.changes(scene.root)) - before
     time.sleep(SESSION * 2.5)
     leaves.disconnect()
-    moves.taken_over()
     scene.listen("moves", 1)
+    moves.stay.left = scene.stays[-1].begin  # half-open, as far as dev1 knows
     scene.listen("comes", 2)
     scene.lab.resume(["dev1.zookeeper"])
     resumed = time.time()
-    assert wait_until(lambda: len(scene.registered()) == MANY + 2, PATIENCE * 2)
-    scene.await_brokers("moves", "dev2", "dev1")  # that connection is half-open
+    names = {*stay.names, *come.names, scene.name("moves"), scene.name("comes")}
+    assert wait_until(lambda: scene.registered() == names, PATIENCE * 2)
+    scene.await_brokers("moves", "dev2", "dev1")
     scene.await_brokers("comes", "dev3")
     scene.await_brokers("leaves")
     last = scene.history.changes(scene.root)[-1].at
-    print(
-        f"\n{written} of {MANY + 2} were written when ZooKeeper stopped; right {last - resumed:.1f} s after it went on"
-    )
-    assert written < MANY + 2
-    assert never_lost(scene, crowd.names) == MANY
+    print(f"\n{written} of {MANY} changes written before; right {last - resumed:.1f} s after it went on")
+    assert never_lost(scene, [*stay.names, *come.names]) == MANY
     assert not judge(scene.history, scene.root, scene.stays).away
+    assert written < MANY
     assert last - resumed < 10 * 3, "three times the stated time: other work may have the machine"
 
 
@@ -211,7 +217,8 @@ def test_a_crowd_connects_within_a_minute(scene: Scene) -> None:
     begun = time.time()
     size = crowd_size() // 3
     crowds = [scene.crowd(place, size, first=place * size, wait=False) for place in range(3)]
-    assert wait_until(lambda: all(crowd.ready for crowd in crowds), PATIENCE * 5)
+    ready = wait_until(lambda: all(crowd.ready for crowd in crowds), PATIENCE * 5)
+    assert ready, f"{len(scene.registered())} are registered"
     connected = time.time() - begun
     assert wait_until(lambda: len(scene.registered()) == 3 * size, PATIENCE * 5)
     last = scene.history.changes(scene.root)[-1].at - begun
