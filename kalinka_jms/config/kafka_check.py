@@ -14,6 +14,7 @@ from kalinka_jms.errors import Problem
 _COMMITS = "Kalinka commits an offset by hand when the outcome of its record is final"
 _ACKS = "always all: a record counts when every in-sync replica has it"
 _NO_GAP = "always unlimited: a record that gives up while later ones succeed leaves a gap"
+_IN_FLIGHT = "always 1: Kafka may take a second batch after it refused the first, which is lost then (KAFKA-15591)"
 _SHARES = "always range: one partition number of every topic has to reach the same instance"
 _GROUP = "set sub.consumer_group instead"
 
@@ -21,6 +22,8 @@ OWNED: Mapping[str, str] = {
     "acks": _ACKS,
     "request.required.acks": _ACKS,
     "enable.idempotence": "always true: without it a retry could repeat records or change their order",
+    "max.in.flight": _IN_FLIGHT,
+    "max.in.flight.requests.per.connection": _IN_FLIGHT,
     "message.timeout.ms": _NO_GAP,
     "delivery.timeout.ms": _NO_GAP,
     "retries": _NO_GAP,

@@ -12,6 +12,9 @@ LINK = 5.0
 """Seconds until a broker's streams go on after it answers again."""
 HOLE = 15.0
 """Seconds that a server is a black hole: longer than heart-beats, echoes and ZooKeeper's session last."""
+KAFKA = 45.0
+"""Seconds until records go down again after Kafka's only node died or stood still: max.poll.interval.ms (30 s) where it
+forgot to expire its group's members as it loaded them, else session.timeout.ms."""
 LONG = 75.0
 """Seconds that Kafka is away for: longer than every time-out of its clients but max.poll.interval.ms."""
 
@@ -81,7 +84,7 @@ def empty_broker(stage: Stage) -> None:
     must=EVERYTHING + " Brokers keep what comes up meanwhile.",
 )
 def pause_kafka(stage: Stage) -> None:
-    _hole(stage, "dev1.kafka", HOLE, SUB)
+    _hole(stage, "dev1.kafka", HOLE, KAFKA)
 
 
 @scenario(
@@ -96,7 +99,7 @@ def kill_kafka(stage: Stage) -> None:
     time.sleep(5)
     stage.lab.start(["dev1.kafka"])
     stage.blow("dev1.kafka answers again")
-    stage.recovered(up=SUB, down=STOPPED)
+    stage.recovered(up=SUB, down=KAFKA)
 
 
 @scenario(
@@ -121,7 +124,7 @@ def kill_kafka_nodes(stage: Stage) -> None:
     ci=False,
 )
 def kafka_away(stage: Stage) -> None:
-    _hole(stage, "kafka", LONG, STOPPED)
+    _hole(stage, "kafka", LONG, KAFKA)
 
 
 @scenario(
