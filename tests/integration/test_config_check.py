@@ -79,6 +79,7 @@ def poor(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ('"mqtt.*.mqtt.*.sub" sendAdvisoryIfNoConsumers="true"', '"mqtt.*.mqtt.*.sub"'),
         ('name="mqtt.*.sparkcluster.pub"', 'name="elsewhere"'),
         ("<destinationPolicy>", PLUGINS),
+        ("wireFormat.maxFrameSize=10223616&amp;transport.default", "transport.default"),
     ):
         assert old in text
         text = text.replace(old, new, 1)
@@ -168,6 +169,8 @@ def test_policies_missing_on_a_broker(check: Check, edit: Callable[..., None], l
         '<compositeTopic name="mqtt.*.sparkcluster.pub" forwardOnly="true"><forwardTo>'
         '<queue physicalName="kalinka.mqtt.pub"/></forwardTo></compositeTopic> to its activemq.xml; '
         "`kalinka broker-config` prints a whole activemq.xml",
+        "dev1: finding: a device may publish more than Kafka takes (10,485,760 bytes): that would end in ActiveMQ.DLQ; "
+        "add wireFormat.maxFrameSize=10223616 to the uri of its MQTT connectors",
     ]
 
 
