@@ -25,6 +25,7 @@ from kalinka_cli.lab import app as lab_app
 from kalinka_cli.leftovers import app as parked_app
 from kalinka_cli.route import app as route_app
 from kalinka_cli.send import send
+from kalinka_cli.status import status
 from kalinka_cli.topics import app as topics_app
 from kalinka_jms import __version__
 from kalinka_jms.errors import ConfigError, KafkaError, KalinkaError, LabError, LinkError, RegistryError
@@ -46,6 +47,7 @@ app.command("broker-config")(broker_config)
 app.command("demo")(demo)
 app.command("devices")(devices)
 app.command("brokers")(brokers)
+app.command("status")(status)
 app.command("send")(send)
 app.add_typer(parked_app, name="parked")
 app.add_typer(dead_app, name="dead")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from kalinka_jms import kafka
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import KafkaError
+from kalinka_jms.ops.cluster import Place
 
 ANSWER = 10.0
 """Seconds that Kafka has to say it."""
@@ -29,10 +31,15 @@ class Committed:
 
     def offset(self, topic: str, partition: int) -> int:
         """The committed offset; -1 where there is none yet."""
+        return self.offsets([(topic, partition)])[topic, partition]
+
+    def offsets(self, places: Iterable[Place], timeout: float = ANSWER) -> dict[Place, int]:
+        """Those of several partitions, asked at once, in `timeout` seconds."""
         try:
-            (place,) = self._consumer.committed([TopicPartition(topic, partition)], timeout=ANSWER)
+            found = self._consumer.committed([TopicPartition(*place) for place in places], timeout=timeout)
         except KafkaException as error:
             raise KafkaError(f"the committed offset is not known: {error.args[0].str()}") from error
-        if place.error is not None:
-            raise KafkaError(f"the committed offset is not known: {place.error.str()}")
-        return place.offset if place.offset >= 0 else -1
+        for place in found:
+            if place.error is not None:
+                raise KafkaError(f"the committed offset is not known: {place.error.str()}")
+        return {(place.topic, place.partition): max(place.offset, -1) for place in found}

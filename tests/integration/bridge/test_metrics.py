@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -15,7 +16,7 @@ import pytest
 from scene import Scene, assert_nothing_lost
 
 from kalinka_jms.lab.demo import SERVICES
-from kalinka_jms.lab.instances import METRICS_ANYWHERE, Instance, Instances
+from kalinka_jms.lab.instances import COMMAND, METRICS_ANYWHERE, Instance, Instances
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.waiting import wait_until
 from kalinka_jms.metrics import catalogue
@@ -129,7 +130,8 @@ def test_the_ledger_balances_at_every_scrape_while_everything_breaks(
     assert scraper.wrong == []
     assert min(scraper.counts[instance.name] for instance in running) > 10, scraper.counts
     assert summed(measured, "sub", catalogue.DOWN, outcome="delivered") > 0
-    assert summed(measured, "pub", catalogue.UP_SECONDS) == summed(measured, "pub", catalogue.UP, outcome="confirmed")
+    for text in map(scrape, measured.of("pub")):
+        assert total(text, catalogue.UP_SECONDS) == total(text, catalogue.UP, outcome="confirmed")
     assert set(measured.stop().values()) == {0}
 
 
@@ -169,3 +171,35 @@ def test_ready_and_healthy_follow_what_happens_to_a_broker(measured: Instances, 
     assert total(scrape(pub), catalogue.LINK, broker="dev2") == 0
     breakable.start(["dev2.activemq"])
     assert wait_until(lambda: told(pub, "/readyz")[0] == 200, PATIENCE)
+
+
+def test_status_tells_how_the_installation_stands_and_who_is_away(
+    scene: Scene, measured: Instances, breakable: Lab
+) -> None:
+    traffic = scene.traffic(scene.trio(0, 1, 2), scene.back_end())
+    traffic.burst(10)
+    scene.settle()
+    well = status(measured, breakable)
+    assert well.returncode == 0, well.stdout + well.stderr
+    document = json.loads(well.stdout)
+    assert [broker["state"] for broker in document["brokers"]] == ["up"] * 3
+    assert sum(broker["devices"] for broker in document["brokers"]) == 3
+    assert document["kafka"]["group"]["members"] == 2 and document["findings"] == document["no_answer"] == []
+    assert {topic["name"]: topic["behind"] for topic in document["kafka"]["topics"]}["0.mqtt.mqtt"] == 0
+    assert len(document["instances"]) == 6 and all(one["healthy"] for one in document["instances"])
+    breakable.kill(["dev2.activemq"])
+    breakable.pause(["dev1.zookeeper"])
+    away = status(measured, breakable)
+    assert away.returncode == 3
+    document = json.loads(away.stdout)
+    assert document["brokers"] is None and document["links"]["dev2"] and not document["links"]["dev1"]
+    assert any("ZooKeeper" in text for text in document["no_answer"])
+    assert document["kafka"]["group"]["members"] == 2
+
+
+def status(instances: Instances, lab: Lab) -> subprocess.CompletedProcess[str]:
+    """The command, as a user types it."""
+    addresses = [instance.metrics.split("/")[2] for instance in instances.all if instance.running]
+    options = [option for address in addresses for option in ("--metrics", address)]
+    command = [*COMMAND, "status", "--config", str(lab.config_path), "--json", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
