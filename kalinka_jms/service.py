@@ -23,6 +23,7 @@ from kalinka_jms.metrics.server import serving
 from kalinka_jms.pub.members import Members
 from kalinka_jms.pub.pub import Pub
 from kalinka_jms.registry import Client, connect, figures
+from kalinka_jms.registry.beacon import Beacon
 from kalinka_jms.registry.watch import Watch
 from kalinka_jms.sub.sub import Sub
 from kalinka_jms.systemd import Systemd
@@ -186,6 +187,10 @@ def run(settings: Settings, names: Sequence[str], metrics: tuple[str, int] | Non
         services += [_MAKERS[name](settings, client) for name in SERVICES if name in names]
         own_process(collectors)
         collectors.register(Samples(lambda: samples(health, client.connected), *(one.samples for one in services)))
+        if metrics is not None:
+            beacon = Beacon(client, settings.zookeeper.root, (host, port), [service.name for service in services])
+            beacon.start()
+            ends.callback(beacon.stop)
         for service in services:
             service.start()
             ends.callback(service.stop)

@@ -25,7 +25,7 @@ Metrics = Annotated[
     typer.Option(
         "--metrics",
         metavar="HOST:PORT",
-        help="Where an instance serves its metrics (its --metrics); may be given several times.",
+        help="Where an instance serves its metrics, beside those that ZooKeeper knows; may be given several times.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
@@ -34,15 +34,17 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document, for progr
 def status(config: Config, metrics: Metrics = None, as_json: Json = False) -> None:
     """Show how a running installation stands: brokers, who serves them, Kafka's topics, and what is wrong.
 
-    ZooKeeper, Kafka, every broker, and the instances whose metrics are named
-    are asked at the same time, each for some seconds at most; what does not
-    answer is told in a sentence, and the rest is shown. BEHIND are records that
+    ZooKeeper, Kafka, every broker, and the instances that serve metrics (they
+    tell in ZooKeeper where) are asked at the same time, each for some seconds
+    at most; what does not answer is told in a sentence, and the rest is shown.
+    UP and DOWN are messages and records in flight, LAG the age of the oldest
+    message among them. BEHIND are records that
     no instance of sub has finished. RECORDS of a parked topic are those ever
     parked that Kafka still has; kalinka parked counts what waits. The exit code
     is 0 when all is well, 1 when something is wrong, 3 when a server or an
     instance does not answer.
 
-    Example: kalinka status --config kalinka.toml --metrics bridge1:9464
+    Example: kalinka status --config kalinka.toml
     """
     quiet()
     from kalinka_jms.config import load

@@ -21,10 +21,14 @@ from kalinka_jms.ops.committed import Committed
 from kalinka_jms.ops.fleet import BrokerView, Fleet
 from kalinka_jms.ops.topics import Topic, wanted
 from kalinka_jms.registry import connect
+from kalinka_jms.registry.beacon import addresses as addresses_of
 from kalinka_jms.stomp.link import Link
 
 ANSWER = 5.0
 """Seconds for one answer of Kafka, of ZooKeeper's first one, and of an instance."""
+
+WORKERS = 16
+"""Servers and instances that are asked at the same time."""
 
 Found = TypeVar("Found")
 
@@ -82,19 +86,19 @@ class Installation:
 
 
 def look(settings: Settings, addresses: Sequence[str] = ()) -> Installation:
-    """Ask everybody; `addresses`: HOST:PORT of instances' metrics. Takes half a minute at most."""
-    with ThreadPoolExecutor(2 + len(settings.brokers) + len(addresses)) as pool:
-        kafka = pool.submit(_kafka, settings)
+    """Ask everybody; `addresses`: HOST:PORT of metrics, beside those that instances tell in ZooKeeper. Takes half a
+    minute at most."""
+    away: list[str] = []
+    with ThreadPoolExecutor(WORKERS) as pool:
         links = {broker.name: pool.submit(_link, broker) for broker in settings.brokers}
-        instances = [pool.submit(_instance, address) for address in addresses]
-        away: list[str] = []
-        known = _answer(kafka, away)
-        views = _answer(pool.submit(_zookeeper, settings, known.group if known else None), away)
+        kafka = _answer(pool.submit(_kafka, settings), away)
+        found = _answer(pool.submit(_zookeeper, settings, kafka.group if kafka else None), away)
+        every = dict.fromkeys((*addresses, *(found[1] if found else ())))
+        told = tuple(pool.map(_instance, every))
         reasons = tuple((name, link.result()) for name, link in links.items())
-        told = tuple(instance.result() for instance in instances)
     away += [reason for _, reason in reasons if reason]
     away += [f"{one.address}: {one.error}" for one in told if one.error]
-    return Installation(views, known, reasons, told, tuple(away))
+    return Installation(found[0] if found else None, kafka, reasons, told, tuple(away))
 
 
 def findings(found: Installation) -> list[str]:
@@ -137,13 +141,14 @@ def _answer(asked: Future[Found], away: list[str]) -> Found | None:
         return None
 
 
-def _zookeeper(settings: Settings, group: GroupState | None) -> tuple[BrokerView, ...]:
+def _zookeeper(settings: Settings, group: GroupState | None) -> tuple[tuple[BrokerView, ...], list[str]]:
+    """The brokers, and where instances serve their metrics."""
     try:
         client = connect(settings.zookeeper, ANSWER)
     except ValueError as error:
         raise RegistryError(f"a secret of ZooKeeper cannot be read: {error}") from error
     try:
-        return tuple(Fleet(client, settings).views(group))
+        return tuple(Fleet(client, settings).views(group)), addresses_of(client, settings.zookeeper.root, ANSWER)
     finally:
         client.stop()
 

@@ -68,6 +68,9 @@ class Host:
 
     connected = True
 
+    def gather(self, *_: object) -> list[object]:
+        return []
+
     def stop(self) -> None:
         self.events.append("stop ZooKeeper")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from kalinka_jms.ops import status
 from kalinka_jms.ops.cluster import GroupState, Member
 from kalinka_jms.ops.fleet import BrokerView, Links
 from kalinka_jms.ops.status import Installation, InstanceView, KafkaView, TopicView, findings, look
+from kalinka_jms.registry.beacon import Beacon, addresses
+from kalinka_jms.testing.zookeeper import FakeZooKeeper
 
 VIEW = BrokerView("dev1", "0", "stomp://b:1", "up", "host/1", 1, ("a", "b"), "a", 7, Links(2, 1, 1))
 GROUP = GroupState("stable", (Member("m", "h", {"0.mqtt.mqtt": (0, 1)}),), None)
@@ -100,6 +103,24 @@ def test_an_instance_is_read_by_its_metrics() -> None:
 def test_what_is_no_kalinka_is_an_instance_that_cannot_be_read() -> None:
     with serving(("127.0.0.1", 0), Health([]), CollectorRegistry()) as (host, port):
         assert status._instance(f"{host}:{port}/nowhere").error == "its metrics cannot be read: Not Found"
+
+
+def test_instances_tell_in_zookeeper_where_they_serve_their_metrics() -> None:
+    zookeeper = FakeZooKeeper()
+    zookeeper.ensure("/kalinka/devices")
+    one, other = zookeeper.client(), zookeeper.client()
+    assert addresses(one, "/kalinka/devices", 1.0) == []
+    v6 = Beacon(one, "/kalinka/devices", ("::1", 1), ["pub"])
+    anywhere = Beacon(other, "/kalinka/devices", ("0.0.0.0", 2), ["sub"])
+    for beacon in (v6, anywhere, v6):
+        beacon.say()
+    assert addresses(one, "/kalinka/devices", 1.0) == sorted(["[::1]:1", f"{socket.gethostname()}:2"])
+    other.expire()
+    assert addresses(one, "/kalinka/devices", 1.0) == ["[::1]:1"]
+    anywhere.say()  # nobody answers: nothing happens
+    other.reconnect()
+    anywhere.say()
+    assert len(addresses(one, "/kalinka/devices", 1.0)) == 2, "said again in the next session"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Installation, *options: str) -> Any:

@@ -179,7 +179,7 @@ def test_status_tells_how_the_installation_stands_and_who_is_away(
     traffic = scene.traffic(scene.trio(0, 1, 2), scene.back_end())
     traffic.burst(10)
     scene.settle()
-    well = status(measured, breakable)
+    well = status(breakable)
     assert well.returncode == 0, well.stdout + well.stderr
     document = json.loads(well.stdout)
     assert [broker["state"] for broker in document["brokers"]] == ["up"] * 3
@@ -189,7 +189,7 @@ def test_status_tells_how_the_installation_stands_and_who_is_away(
     assert len(document["instances"]) == 6 and all(one["healthy"] for one in document["instances"])
     breakable.kill(["dev2.activemq"])
     breakable.pause(["dev1.zookeeper"])
-    away = status(measured, breakable)
+    away = status(breakable)
     assert away.returncode == 3
     document = json.loads(away.stdout)
     assert document["brokers"] is None and document["links"]["dev2"] and not document["links"]["dev1"]
@@ -197,9 +197,7 @@ def test_status_tells_how_the_installation_stands_and_who_is_away(
     assert document["kafka"]["group"]["members"] == 2
 
 
-def status(instances: Instances, lab: Lab) -> subprocess.CompletedProcess[str]:
+def status(lab: Lab) -> subprocess.CompletedProcess[str]:
     """The command, as a user types it."""
-    addresses = [instance.metrics.split("/")[2] for instance in instances.all if instance.running]
-    options = [option for address in addresses for option in ("--metrics", address)]
-    command = [*COMMAND, "status", "--config", str(lab.config_path), "--json", *options]
+    command = [*COMMAND, "status", "--config", str(lab.config_path), "--json"]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
