@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the link."""
+"""Fixtures for the tests of the link, and how properties are tried."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from scripted_broker import PATIENCE
 
 from kalinka_jms.lab.authority import Authority
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # other work may have the machine: how long an example takes says nothing
 
 VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
 
