@@ -16,11 +16,12 @@ from tempfile import TemporaryDirectory
 
 from tests.chaos import report
 from tests.chaos.memory import growth
+from tests.chaos.outcome import Outcome
 from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import DELIVERIES, PROFILES, SESSIONS, Scenario
 from tests.chaos.scenarios import ALL
 from tests.chaos.setting import layout, opened, write_config
-from tests.chaos.stage import Options, Outcome, Stage
+from tests.chaos.stage import Options, Stage
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,21 +6,20 @@ that touches a device runs on that thread: others hand it work with `do`.
 
 from __future__ import annotations
 
-import random
 import selectors
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from kalinka_jms.lab.device import MqttBroker
-from tests.chaos.judge import Judge, Window
+from tests.chaos.device import Device, Session
+from tests.chaos.judge import Judge
 from tests.chaos.message import BACK_END, Stream, decode, encode
+from tests.chaos.verdict import Window
+from tests.chaos.work import Work
 
 TICK = 0.01
 """Seconds between two turns of the pacing."""
@@ -32,52 +31,6 @@ LINGER = 0.3
 """Seconds that a device which unsubscribed still reads, before it disconnects."""
 IN_FLIGHT = 100
 """Messages without a PUBACK at which a device falls silent."""
-
-
-@dataclass(slots=True)
-class Device:
-    """One device: where it wants to be, and its connection."""
-
-    name: str
-    peers: tuple[str, ...]
-    clean: bool = True
-    keepalive: int = 10
-    roams: bool = False
-    target: MqttBroker | None = None
-    session: Session | None = None
-    retry_at: float = 0.0
-    reads: bool = True
-    turn: int = 0
-
-    @property
-    def filters(self) -> list[tuple[str, int]]:
-        return [(f"mqtt/+/mqtt/{self.name}/sub", 1), (f"{BACK_END}/mqtt/{self.name}/sub", 1)]
-
-    @property
-    def listening(self) -> bool:
-        return self.session is not None and self.session.listening and not self.session.leaving
-
-    @property
-    def at_target(self) -> bool:
-        """It listens where it wants to be."""
-        session = self.session
-        return self.listening and session is not None and session.broker == self.target
-
-
-@dataclass(slots=True)
-class Session:
-    """One connection of a device."""
-
-    client: Client
-    broker: MqttBroker
-    since: float
-    listening: bool = False
-    leaving: bool = False
-    unsubscribed: float | None = None
-    asked: bool = False
-    reached: bool = False
-    deaf: bool = False
-    in_flight: dict[int, tuple[Stream, int, float]] = field(default_factory=dict)
 
 
 class Fleet:
@@ -106,7 +59,8 @@ class Fleet:
         self.size = self.usual = size
         self.keepalive = 10
         self._selector = selectors.DefaultSelector()
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._work = Work()
+        self.do, self.call = self._work.do, self._work.call
         self._over = Event()
         self._due = 0.0
         self._turn = 0
@@ -124,24 +78,6 @@ class Fleet:
         """Disconnect everything."""
         self._over.set()
         self._thread.join()
-
-    def do(self, work: Callable[[], None]) -> None:
-        """Run something on the fleet's thread."""
-        self._work.put(work)
-
-    def call(self, work: Callable[[], Any], timeout: float = 30.0) -> Any:
-        """Run something on the fleet's thread, and wait for what it returns."""
-        result: list[Any] = []
-        done = Event()
-
-        def run() -> None:
-            result.append(work())
-            done.set()
-
-        self.do(run)
-        if not done.wait(timeout):
-            raise TimeoutError(f"the fleet is stuck: {self.failure!r}")
-        return result[0]
 
     @property
     def listening(self) -> list[str]:
@@ -242,11 +178,7 @@ class Fleet:
                 if now - misc >= 1.0:
                     self._misc()
                     misc = now
-                while True:
-                    try:
-                        self._work.get_nowait()()
-                    except Empty:
-                        break
+                self._work.turn()
         except Exception as error:
             self.failure = error
             raise
@@ -393,8 +325,3 @@ def _ignore(_: object) -> None:
 def _peers(names: Sequence[str], at: int) -> tuple[str, ...]:
     """The two devices after it: so that the streams stay few, and a peer is mostly at another broker."""
     return tuple({names[(at + step) % len(names)] for step in (1, 2)} - {names[at]})
-
-
-def shuffled(names: Sequence[str], seed: int) -> list[str]:
-    """The names in an order that the seed decides."""
-    return random.Random(seed).sample(list(names), len(names))

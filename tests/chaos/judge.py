@@ -18,6 +18,7 @@ from typing import Literal
 
 from tests.chaos.message import BACK_END, Stream
 from tests.chaos.ranges import Ranges
+from tests.chaos.verdict import Count, Window
 
 Leg = Literal["up", "down"]
 LEGS: tuple[Leg, ...] = ("up", "down")
@@ -28,48 +29,6 @@ SILENT = 1.0
 
 Group = tuple[str, ...]
 """Streams that recover together: ("up", broker, queue), or ("down", device)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """One leg over one scenario, in messages. `dark` are those that the route's evidence cannot see (see `Window`)."""
-
-    promised: int = 0
-    lost: int = 0
-    dark: int = 0
-    duplicates: int = 0
-    reordered: int = 0
-    named: tuple[str, ...] = ()
-    darkened: tuple[str, ...] = ()
-
-    @property
-    def exact(self) -> bool:
-        """Something was promised, and all of it came, in order."""
-        return self.promised > 0 and not self.lost and not self.reordered
-
-
-@dataclass(slots=True)
-class Window:
-    """A connection of a device that broke: what "delivered" rests on could not see it until `until`.
-
-    A message that never arrived is *dark* where it was sent by `until`, and nothing that was sent after it in its
-    stream had arrived when the connection broke (`floors`): only then its fate was open. Where the broker `keeps` it
-    for a persistent session it is not dark: it must arrive, but may come late, when the device is back at that broker.
-    """
-
-    device: str
-    floors: dict[Stream, int]
-    since: float
-    keeps: bool = False
-    until: float | None = None
-    """When the broker said that the subscription had ended; None as long as it has not."""
-
-    def close(self, at: float) -> None:
-        """From now on the bridge could know."""
-        self.until = at
-
-    def covers(self, stream: Stream, number: int, sent: float) -> bool:
-        return number > self.floors.get(stream, 0) and (self.until is None or sent <= self.until)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from kalinka_jms.registry.advisories import Begun, Ended, parse
 from kalinka_jms.registry.term import CONSUMERS
 from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.stomp.link import Link
-from tests.chaos.judge import Window
+from tests.chaos.verdict import Window
 
 AGAIN = 0.5
 """Seconds between two attempts to reach a broker."""

@@ -7,9 +7,9 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.judge import Count
 from tests.chaos.memory import Growth
-from tests.chaos.stage import Outcome, Recovery
+from tests.chaos.outcome import Outcome, Recovery
+from tests.chaos.verdict import Count
 
 COLUMNS = ("scenario", "up", "down", "lost", "dark", "reordered", "twice up/down", "up again", "down again", "verdict")
 

@@ -7,8 +7,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.judge import Count, Judge, Leg
+from tests.chaos.judge import Judge, Leg
 from tests.chaos.message import BACK_END, KAFKA, Stream, decode, encode
+from tests.chaos.verdict import Count
 
 UP = Stream("d1", BACK_END, "dev1")
 DOWN = Stream(BACK_END, "d1", KAFKA)

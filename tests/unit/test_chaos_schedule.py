@@ -9,11 +9,11 @@ import pytest
 
 from tests.chaos import report
 from tests.chaos.__main__ import BEGIN, END, parser, schedule, write
-from tests.chaos.judge import Count
 from tests.chaos.memory import MIB, TOLERANCE, growth
+from tests.chaos.outcome import Outcome, Recovery
 from tests.chaos.scenario import Scenario
 from tests.chaos.scenarios import ALL
-from tests.chaos.stage import Outcome, Recovery
+from tests.chaos.verdict import Count
 
 SCENARIO = Scenario("kill-pub", "breaks", "must", lambda _: None)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.chaos.judge import Window
 from tests.chaos.observer import Ends, device_of
+from tests.chaos.verdict import Window
 
 
 def window(device: str = "d1") -> Window:

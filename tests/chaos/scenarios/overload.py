@@ -44,12 +44,13 @@ def rebalance_storm(stage: Stage) -> None:
 )
 def full_windows(stage: Stage) -> None:
     stage.fleet.rate *= BURST
-    stage.lab.pause(["dev1.kafka"])
+    kafka = [service.name for service in stage.lab.layout.of("kafka")]
+    stage.lab.pause(kafka)
     stage.blow("Kafka is a black hole, and the load four times as high")
     time.sleep(8)
     stage.fleet.rate /= BURST
     old = stage.bridge.of("pub")
-    stage.lab.resume(["dev1.kafka"])
+    stage.lab.resume(kafka)
     for instance in old:
         instance.signal(signal.SIGTERM)
     for instance in old:
