@@ -257,11 +257,12 @@ class Dispatcher:
 
     def _lost(self, port: Port, now: float, event: LinkDown | None = None) -> None:
         self._hidden.pop(port.name, None)
+        culprit = port.blame() if event is not None and event.by_broker else None
+        suspect = culprit.lane.head if culprit is not None else None
         held = [parcel.stream for parcel in port.parcels]
         self._custody.salvage(port, now)
-        culprit = port.blame() if event is not None and event.by_broker else None
         streams = dict.fromkeys((*held, *port.fall(now)))
-        if event is not None and culprit is not None and culprit.share.open:
+        if event is not None and culprit is not None and culprit.share.open and culprit.lane.head is suspect:
             self._outcomes.reject(culprit, culprit.lane.pop(now), f"the broker ends the link by it: {event.reason}")
         for stream in streams:
             self.send(stream, now)

@@ -8,7 +8,7 @@ import pytest
 from downlink import SPARK, Bench, record
 
 from kalinka_jms.sub import custody, port
-from kalinka_jms.sub.outlet import Proofs
+from kalinka_jms.sub.outlet import LinkDown, Proofs
 from kalinka_jms.sub.sends import Consumed, Dispatched, Echo, Expired, Word
 from kalinka_jms.sub.share import Outcome
 
@@ -324,3 +324,18 @@ def test_what_is_not_confirmed_is_parked_before_a_partition_is_given_away() -> N
     bench.dispatcher.hasten(bench.shares, bench.now)
     bench.commit()
     assert bench.books.outcomes == {Outcome.DELIVERED: 1, Outcome.PARKED: 1}
+
+
+def test_what_a_device_has_did_not_end_the_link() -> None:
+    """The broker ends link after link, each time with one record in flight that the device has by then."""
+    bench = bench_with("b1", records=8, transaction=1)
+    for count in range(8):
+        transaction = bench.outlets["b1"].written.pop()
+        assert [payload for _, payload in transaction.sends] == [b"%d" % count]
+        bench.say(transaction, *dispatched(bench, 1))
+        bench.streams.event(LinkDown("b1", transaction.identity, "broke", by_broker=True), bench.shares, bench.now)
+        bench.up("b1")
+        while bench.outlets["b1"].written and not bench.outlets["b1"].written[0].sends:
+            bench.prove("b1")  # somebody is suspected: the link is tried
+    assert_delivered(bench, 8)
+    assert Outcome.DEAD not in bench.books.outcomes

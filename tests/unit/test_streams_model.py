@@ -7,6 +7,7 @@ later; batches are refused; records are too large to be parked; partitions are t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
 from typing import Any
@@ -42,13 +43,16 @@ class Model(RuleBasedStateMachine):
     TTL: float | None = None
     MOST: int | None = None
     """`ttl` and `max_parked`."""
+    DOWN: Sequence[dict[str, Any]] = ()
+    """The routes, where they are not the default ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bounds = ExitStack()
         for module, bounds in BOUNDS.items():
             self.bounds.enter_context(patch.multiple(module, **bounds))
-        self.bench = Bench(transaction=3, transactions_in_flight=2, max_hops=2, ttl=self.TTL, max_parked=self.MOST)
+        limits = {"ttl": self.TTL, "max_parked": self.MOST}
+        self.bench = Bench(down=self.DOWN, transaction=3, transactions_in_flight=2, max_hops=2, **limits)
         self.streams, self.books = self.bench.streams, self.bench.books
         self.records: dict[tuple[str, int], list[Any]] = {(t, p): [] for t in TOPICS for p in PARTITIONS}
         self.large: set[bytes] = set()
