@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 
-from downlink import GROUPS
+from downlink import GROUPS, MQTT
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
@@ -21,6 +21,11 @@ from kalinka_jms.sub.sends import Consumed, Dispatched, Evidence, Expired, Word
 
 PERSISTENT = DEVICES[1]
 """The device with persistent sessions; the other one's are clean."""
+
+STORM = (
+    *("fetch", "pump", "read", "hear", "acknowledge", "commit") * 2,
+    *("subscribe", "leave", "register", "load", "wait", "lose", "expire"),
+)
 
 
 class DeviceModel(Model):
@@ -71,7 +76,7 @@ class DeviceModel(Model):
 
     @rule(broker=st.sampled_from(SERVED), gone_after=st.integers(0, 4), hidden=st.booleans(), heard=st.booleans())
     def read(self, broker: str, gone_after: int, hidden: bool, heard: bool) -> None:
-        """Hidden: somebody with a durable subscription listens to everything."""
+        """Hidden: somebody with a durable subscription listens to everything, or the time of what waits runs out."""
         if not self.lines[broker]:
             return
         transaction = self.lines[broker].pop(0)
@@ -93,7 +98,10 @@ class DeviceModel(Model):
                 absent.append(index)
         echo = transaction.evidence([] if hidden else absent, transaction.places if hidden else ())
         self.stream[broker].append((transaction.identity, [*words, *echo] if gone_after % 2 else [*echo, *words]))
+        if hidden and gone_after < 2:
+            self.run_out(broker)
         if heard:
+            self.acknowledge(broker, gone_after)
             self.hear(broker, 99)
 
     @rule(broker=st.sampled_from(SERVED), count=st.integers(1, 5))
@@ -118,6 +126,43 @@ class DeviceModel(Model):
             identity, number, *_ = self.queues[broker].popleft()
             self._say(broker, identity, Expired(number), Consumed(number))
 
+    @rule(
+        steps=st.lists(st.tuples(st.sampled_from(STORM), st.integers(0, 4), st.booleans(), st.booleans()), max_size=60)
+    )
+    def storm(self, steps: list[tuple[str, int, bool, bool]]) -> None:
+        """Much at once: records for both devices, and what may befall them, close together."""
+        for device in DEVICES:
+            self.produce(device, MQTT, b"s", [0, 1, 2, 3])
+            self.subscribe(device, "b1", known=True)
+        for step, count, this, other in steps:
+            broker, device = SERVED[this], DEVICES[other]
+            match step:
+                case "fetch":
+                    self.fetch(0, MQTT, 4)
+                case "pump":
+                    self.tell()
+                    self.pump()
+                case "read":
+                    self.read(broker, count, hidden=this, heard=other)
+                case "subscribe" | "leave":
+                    getattr(self, step)(device, broker, known=count > 1)
+                case "register":
+                    self.register(device)
+                case "hear" | "acknowledge":
+                    getattr(self, step)(broker, count)
+                case "commit":
+                    self.submit()
+                    self.answer(True)
+                case "load":
+                    self.load(9)
+                case "wait":
+                    self.wait((0.3, 3.0, 11.0)[count % 3])
+                case "lose":
+                    self.link_down(broker, late=other)
+                    self.link_up(broker)
+                case _:
+                    self.run_out(broker)
+
     # --- inside
 
     def _say(self, broker: str, identity: str, *words: Word) -> None:
@@ -141,4 +186,4 @@ def _filters(device: str, connection: str) -> tuple[Filter, ...]:
 
 
 TestDevices = DeviceModel.TestCase
-TestDevices.settings = hypothesis_settings(max_examples=60, stateful_step_count=80, deadline=None)
+TestDevices.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
