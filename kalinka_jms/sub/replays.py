@@ -81,8 +81,7 @@ class Replays:
         share = indexed.share
         if not share.open:
             return
-        for record in indexed.records:
-            _note(share, *record)
+        take_in(indexed)
         if indexed.whole:
             share.indexed = True
             self._looks[share] = list(share.index.devices())
@@ -273,6 +272,12 @@ class Replays:
 
 def _bytes(message: Any) -> int:
     return len(message.value() or b"")
+
+
+def take_in(indexed: Indexed) -> None:
+    """Put what was read into the share's index."""
+    for record in indexed.records:
+        _note(indexed.share, *record)
 
 
 def _note(share: Share, offset: int, key: bytes | None, size: int | None, time: int = 0) -> None:
