@@ -178,6 +178,7 @@ def test_the_identity_holds_at_every_scrape_whatever_befalls_the_uplink(
     steps: list[tuple[str, int, int]],
 ) -> None:
     with Uplink(prefetch=20, max_bytes=3_000) as up, patch.object(session, "STATE", 0.0), Scraper(up) as scraper:
+        up.kafka.capacity = 15
         up.start()
         for mishap, number, code in steps:
             match mishap:
