@@ -44,7 +44,7 @@ _EXACT_PRODUCER = {
 CONSUMER: dict[str, Any] = _COMMON | {
     "auto.offset.reset": "earliest",
     "session.timeout.ms": 6000,  # the lowest that a broker's default allows
-    "heartbeat.interval.ms": 2000,
+    "heartbeat.interval.ms": 1000,  # by its own the survivor learns that another one is gone
     # How long a rebalance waits for a member that is gone: Kafka 4.1 may forget, as it loads a group twice after a
     # restart, to expire its members, and the group stood still for the 5 minutes that are the default (tried).
     "max.poll.interval.ms": 30_000,
