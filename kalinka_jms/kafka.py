@@ -46,8 +46,9 @@ CONSUMER: dict[str, Any] = _COMMON | {
     "session.timeout.ms": 6000,  # the lowest that a broker's default allows
     "heartbeat.interval.ms": 1000,  # by its own the survivor learns that another one is gone
     # How long a rebalance waits for a member that is gone: Kafka 4.1 may forget, as it loads a group twice after a
-    # restart, to expire its members, and the group stood still for the 5 minutes that are the default (tried).
-    "max.poll.interval.ms": 30_000,
+    # restart, to answer who joined and to expire its members; with the default the group stood still for 5 minutes
+    # (tried). More than the giving up of a share takes (`sub`: 12 s), which happens inside a poll.
+    "max.poll.interval.ms": 20_000,
     "fetch.wait.max.ms": 100,
     "queued.max.messages.kbytes": 16 * 1024,
 }

@@ -118,7 +118,7 @@ class Fleet:
             if device.session is not None:
                 device.session.leaving = True
 
-        self.do(move)
+        self.call(move)
 
     def broker(self, name: str) -> MqttBroker:
         """Where devices connect to the broker of that name."""
@@ -136,7 +136,7 @@ class Fleet:
             self._lost(device)
             device.target, device.retry_at = broker, 0.0
 
-        self.do(vanish)
+        self.call(vanish)
 
     def stop_reading(self, name: str) -> None:
         """The device reads no more, and says nothing; its connection stays."""
@@ -149,7 +149,7 @@ class Fleet:
                 self._tell(device, device.session)
                 self._forget(device)
 
-        self.do(stop)
+        self.call(stop)
 
     def cut(self, name: str, broker: MqttBroker | None = None) -> None:
         """Break the connection as a lost network would: no DISCONNECT, nothing read any more; then join `broker`."""
@@ -160,7 +160,7 @@ class Fleet:
             device.target = broker or device.target
             device.retry_at = 0.0
 
-        self.do(cut)
+        self.call(cut)
 
     # -- the thread
 

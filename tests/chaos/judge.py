@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Literal
@@ -147,6 +147,15 @@ class Judge:
             self._progress = {}
             self._flowing = {group for group, heard in self._heard.items() if at - heard < SILENT}
             self._marks = {stream: page.last for stream, page in self._pages.items()}
+
+    def afresh(self, devices: Collection[str]) -> None:
+        """What these devices got since the blow was no progress: they listen somewhere else from now on."""
+        with self._lock:
+            for stream, page in self._pages.items():
+                if stream.destination in devices:
+                    self._marks[stream] = page.last
+                    self._flowing.add(("down", stream.destination))
+                    self._progress.pop(("down", stream.destination), None)
 
     def progress(self) -> dict[Group, float]:
         """Seconds from the blow to the first arrival of something sent after it, of each group that had one."""

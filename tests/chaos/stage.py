@@ -187,13 +187,18 @@ class Stage:
         """Wait until a broker acknowledges nothing to its devices any more; whether it came to that."""
         return wait_until(lambda: self.fleet.stalled(broker) > BLOCKED, timeout)
 
+    def arrived(self, names: Collection[str]) -> None:
+        """Wait until these devices listen where they want to be; only what they get there counts as progress."""
+        self.until(lambda: all(self.fleet.devices[name].at_target for name in names), 60, "the devices have moved")
+        self.judge.afresh(names)
+
     def spread(self) -> None:
         """Every device goes to the broker where it began."""
         for at, name in enumerate(self.names):
             home = self.fleet.brokers[at % len(self.fleet.brokers)]
             if self.fleet.devices[name].target != home:
                 self.fleet.move(name, home)
-        self.until(lambda: all(self.fleet.devices[name].at_target for name in self.names), 60, "the devices are back")
+        self.arrived(self.names)
 
     def wipe(self, node: str) -> None:
         """Delete the store of a broker that does not run."""

@@ -167,6 +167,20 @@ def test_a_group_that_was_silent_goes_on_with_its_backlog() -> None:
     assert judge.progress() == {("up", "dev1", BACK_END): 1.0}
 
 
+def test_a_device_that_moved_goes_on_with_what_it_gets_there() -> None:
+    judge = Judge()
+    sent(judge, DOWN, 1, "down")
+    arrive(judge, "down", DOWN, 1, at=99.9)
+    judge.blow(at=100.0)
+    sent(judge, DOWN, 1, "down")
+    arrive(judge, "down", DOWN, 2, at=101.0)  # where it was before
+    judge.afresh(["d1"])
+    assert judge.progress() == {}
+    sent(judge, DOWN, 1, "down")
+    arrive(judge, "down", DOWN, 3, at=104.0)
+    assert judge.progress() == {("down", "d1"): 4.0}
+
+
 def test_silence_is_the_longest_gap_between_arrivals() -> None:
     judge = Judge()
     sent(judge, UP, 4, "up")

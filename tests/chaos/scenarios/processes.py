@@ -50,7 +50,7 @@ def kill_registry(stage: Stage) -> None:
     for name in there:
         stage.fleet.move(name, stage.fleet.brokers[0])
     moved = [*here, *there]
-    stage.until(lambda: set(moved) <= set(stage.fleet.listening), 30, "the devices have moved")
+    stage.arrived(moved)
     stage.recovered(up=PUB, down=REGISTRY)
 
 
@@ -124,7 +124,7 @@ def _stopped(stage: Stage, service: str, seconds: float = 30.0) -> None:
         moved = stage.fleet.at("dev1")[:2]
         for name in moved:
             stage.fleet.move(name, stage.fleet.brokers[2])
-        stage.until(lambda: set(moved) <= set(stage.fleet.listening), 30, "the devices have moved")
+        stage.arrived(moved)
     stage.recovered(up=STOPPED, down=STOPPED)
     time.sleep(max(0.0, seconds - (time.monotonic() - begun)))
     victim.signal(signal.SIGCONT)

@@ -13,8 +13,8 @@ LINK = 5.0
 HOLE = 15.0
 """Seconds that a server is a black hole: longer than heart-beats, echoes and ZooKeeper's session last."""
 KAFKA = 45.0
-"""Seconds until records go down again after Kafka's only node died or stood still: max.poll.interval.ms (30 s) where it
-forgot to expire its group's members as it loaded them, else session.timeout.ms."""
+"""Seconds until records go down again after Kafka's only node died or stood still: twice max.poll.interval.ms (20 s)
+where it forgot its group's members as it loaded them, else session.timeout.ms."""
 LONG = 75.0
 """Seconds that Kafka is away for: longer than every time-out of its clients but max.poll.interval.ms."""
 
@@ -58,7 +58,9 @@ def kill_broker(stage: Stage) -> None:
     stage.lab.start(["dev2.activemq"])
     stage.blow("dev2.activemq answers again")
     stage.spread()
-    stage.recovered(up=LINK, down=LINK)
+    stage.recovered(up=LINK)
+    stage.blow("its devices are back at it")
+    stage.recovered(down=LINK)
 
 
 @scenario(
