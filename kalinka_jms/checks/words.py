@@ -12,8 +12,8 @@ from kalinka_jms.checks.probe import Probe
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.names import PROBE, to_mqtt
 
-PATIENCE = 3.0
-"""Seconds until what was not told never will be."""
+PATIENCE = 15.0
+"""Seconds until what was not told never will be: the first one takes a busy broker several."""
 
 PAUSE = 0.05
 """Seconds between two looks: a broker tells of a dispatch when its socket has taken it."""
