@@ -70,10 +70,16 @@ def schedule(args: argparse.Namespace) -> list[Scenario]:
     return chosen
 
 
+def shown(words: Sequence[str]) -> str:
+    """The command that plays the same; where its logs go says nothing to others."""
+    kept = [word for at, word in enumerate(words) if "--logs" not in (word, words[at - 1] if at else "")]
+    return " ".join(["python -m tests.chaos", *kept])
+
+
 def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
     """Play them on a lab."""
     options = Options(args.delivery, args.session, args.devices, args.rate, seed=args.seed, sabotage=args.sabotage)
-    command = "python -m tests.chaos " + " ".join(sys.argv[1:])
+    command = shown(sys.argv[1:])
     say(f"seed {args.seed}: {', '.join(one.name for one in chosen)}")
     with opened(layout(args.profile, args.delivery), say) as lab, TemporaryDirectory(prefix="kalinka-chaos-") as folder:
         logs = args.logs or Path(folder)

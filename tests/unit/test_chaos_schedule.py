@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import report
-from tests.chaos.__main__ import BEGIN, END, parser, schedule, write
+from tests.chaos.__main__ import BEGIN, END, parser, schedule, shown, write
 from tests.chaos.memory import MIB, TOLERANCE, growth
 from tests.chaos.outcome import Outcome, Recovery
 from tests.chaos.scenario import Scenario
@@ -35,6 +35,10 @@ def test_by_default_everything_that_the_profile_can_play() -> None:
 def test_chosen_in_the_given_order() -> None:
     assert names("--only", "kill-sub", "kill-pub") == ["kill-sub", "kill-pub"]
     assert "kill-sub" not in names("--skip", "kill-sub")
+
+
+def test_the_command_that_a_table_shows() -> None:
+    assert shown(["--only", "kill-pub", "--logs", "somewhere", "--ci"]) == "python -m tests.chaos --only kill-pub --ci"
 
 
 def test_an_unknown_name_is_refused() -> None:
