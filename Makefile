@@ -8,7 +8,7 @@ ARGS ?=
 export APT PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test bench chaos check format lab-up lab-down hosts-up hosts-down test-hosts clean
+.PHONY: help install tools demo test bench chaos check format wheels image image-push test-image lab-up lab-down hosts-up hosts-down test-hosts clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -60,6 +60,26 @@ docs: install ## Write the pages that are made from the code: configuration, com
 format: install ## Format the code and fix what the linter can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# BASE=image and PIP_OPTIONS=--no-index where no image can be pulled and no package fetched; DOCKER=podman works as well.
+DOCKER ?= docker
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' kalinka_jms/__init__.py)
+
+wheels: install
+	@rm -rf build/wheels
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --wheel-dir build/wheels $(if $(PIP_OPTIONS),,--no-deps) '.[sasl]'
+
+image: wheels ## Build the container image kalinka:VERSION, also called kalinka:latest
+	@$(DOCKER) build --quiet --network=host --file Containerfile $(if $(BASE),--build-arg BASE=$(BASE)) \
+		--build-arg PIP_OPTIONS=$(PIP_OPTIONS) --tag kalinka:$(VERSION) --tag kalinka:latest .
+
+image-push: ## Push that image to a registry account of yours: make image-push ORG=docker.io/you
+	@test -n "$(ORG)" || { echo "make image-push ORG=docker.io/you"; exit 2; }
+	@for tag in $(VERSION) latest; do \
+		$(DOCKER) tag kalinka:$(VERSION) $(ORG)/kalinka:$$tag && $(DOCKER) push $(ORG)/kalinka:$$tag || exit 1; done
+
+test-image: image ## Look into that image: what it is, how large, that nothing in it can be written
+	@KALINKA_TEST_CONTAINERS=1 $(BIN)/pytest tests/containers/test_image.py -s $(ARGS)
 
 lab-up: tools ## Start the lab: ActiveMQ, Kafka and ZooKeeper on this machine
 	@$(BIN)/kalinka lab up $(ARGS)
