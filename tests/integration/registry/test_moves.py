@@ -1,8 +1,9 @@
 """Devices that come back, move, and are in two places at once: the registry follows, and never points away.
 
-Stated for all of it: right within 1 second of the SUBACK, or of the end of the newer connection, as far as the broker
-knows of it. Measured on two cores, with three servers and the watchers on them: a median of 10 ms, at most 0.1 s. The
-judge looks at every state that ZooKeeper ever held, not at the last one.
+Stated for all of it: right within 2 seconds of the SUBACK, or of the end of the newer connection, as far as the broker
+knows of it. Measured on two cores that others had too (load 20): medians of 0 to 63 ms, at most 0.4 s, once 2.0 s; the
+late word of an earlier connection on another broker counted for 0.1 s at most, in a storm with four replays a second.
+The judge looks at every state that ZooKeeper ever held, not at the last one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from registry_scene import PATIENCE, Scene, Staying, wait_until
 
 pytestmark = pytest.mark.lab
 
-STATED = 1.0
+STATED = 2.0
 """Seconds until the entry is right."""
 
-BUSY = 10
+BUSY = 5
 """Other work may have the machine: the figure is printed, and a test fails only where it is this many times as much."""
 
 
