@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sabotage", default="", metavar="MISTAKE", help="auto-ack or commit-early: see the proof fail"
     )
+    parser.add_argument(
+        "--slack", type=float, default=1.0, help="multiplies the bounds of recovery, where other work has the machine"
+    )
     parser.add_argument("--ci", action="store_true", help="the run that is bounded to ten minutes")
     parser.add_argument("--list", action="store_true", help="show the scenarios, and what must arrive in each")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a page")
@@ -78,7 +81,15 @@ def shown(words: Sequence[str]) -> str:
 
 def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
     """Play them on a lab."""
-    options = Options(args.delivery, args.session, args.devices, args.rate, seed=args.seed, sabotage=args.sabotage)
+    options = Options(
+        args.delivery,
+        args.session,
+        args.devices,
+        args.rate,
+        seed=args.seed,
+        sabotage=args.sabotage,
+        slack=args.slack,
+    )
     command = shown(sys.argv[1:])
     say(f"seed {args.seed}: {', '.join(one.name for one in chosen)}")
     with opened(layout(args.profile, args.delivery), say) as lab, TemporaryDirectory(prefix="kalinka-chaos-") as folder:

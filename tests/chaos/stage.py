@@ -53,6 +53,8 @@ class Options:
     calm: float = CALM
     seed: int = 0
     sabotage: str = ""
+    slack: float = 1.0
+    """By what every bound of recovery is multiplied."""
 
 
 Say = Callable[[str], None]
@@ -217,6 +219,7 @@ class Stage:
 
     def silence(self, most: float, of: Collection[str]) -> None:
         """Since the scenario began, none of these brokers or devices may have been silent for longer."""
+        most *= self.options.slack
         for group, seconds in self.judge.silences().items():
             if group[1] in of and seconds > most:
                 self.outcome.faults.append(f"{' '.join(group)}: silent for {seconds:.1f} s, at most {most:.0f} s")
@@ -228,6 +231,7 @@ class Stage:
 
     def _note(self, direction: str, bound: float, groups: set[Group]) -> None:
         times = self.judge.progress()
+        bound *= self.options.slack
         late = [group for group in groups if group not in times]
         slowest = late[0] if late else max(groups, key=lambda group: times[group])
         recovery = Recovery(direction, bound, None if late else times[slowest], " ".join(slowest[1:]))
