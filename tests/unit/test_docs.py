@@ -11,6 +11,8 @@ import pytest
 from kalinka_cli.main import app
 from kalinka_cli.reference.commands import commands
 
+from tests.chaos.scenarios import ALL
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BY_HAND = [page for page in PAGES if not page.read_text().startswith("<!-- Made by")]
@@ -71,3 +73,14 @@ def test_lines_of_the_log_are_those_of_the_code() -> None:
     for line in (line for row in rows for line in re.findall(r"`([^`]+)`", row.partition(" (with")[0])):
         for part in filter(None, (part.strip() for part in line.split("…"))):
             assert part in code, line
+
+
+def test_proofs_that_are_named_exist() -> None:
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    files = re.findall(r"(?:bridge/|registry/|secure/)?test_\w+\.py", text)
+    assert len(files) > 20
+    for name in files:
+        folder = "integration" if "/" in name else "unit"
+        assert (ROOT / "tests" / folder / name).exists(), name
+    assert len(scenarios := set(re.findall(r"`([a-z]+-[a-z-]+)`", text))) > 15
+    assert scenarios <= set(ALL), scenarios - set(ALL)
