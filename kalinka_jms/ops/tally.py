@@ -23,7 +23,7 @@ class Waiting:
     count: int = 0
     bytes: int = 0
     oldest: float = 0.0
-    places: set[tuple[str, int]] = field(default_factory=set)
+    places: list[tuple[str, int]] = field(default_factory=list)
 
 
 ORDERS: dict[str, Callable[[Waiting], tuple[float | str, ...]]] = {
@@ -81,7 +81,8 @@ def _add(devices: dict[str, Waiting], key: bytes, size: int, born: float, place:
     one.count += 1
     one.bytes += size
     one.oldest = min(one.oldest, born)
-    one.places.add(place)
+    if place not in one.places:
+        one.places.append(place)
 
 
 def dead(letters: Iterable[Letter]) -> list[Buried]:
