@@ -87,7 +87,7 @@ def stop(state: Path, processes: Iterable[Process], patience: float) -> None:
         send(process, signal.SIGTERM)
         send(process, signal.SIGCONT)  # a paused one would never see it
     pids = {process.pid for process in asked}
-    if not wait_until(lambda: not _left(state, pids), patience):
+    if not wait_until(lambda: _gone(state, pids), patience):
         kill(state, _left(state, pids))
 
 
@@ -97,7 +97,7 @@ def kill(state: Path, processes: Iterable[Process]) -> None:
     for process in asked:
         send(process, signal.SIGKILL)
     pids = {process.pid for process in asked}
-    if not wait_until(lambda: not _left(state, pids), 30):
+    if not wait_until(lambda: _gone(state, pids), 30):
         raise LabError(f"still there after SIGKILL: {', '.join(map(str, pids))}")
 
 
@@ -113,6 +113,23 @@ def pause(state: Path, processes: Iterable[Process]) -> None:
 
 def _left(state: Path, pids: set[int]) -> list[Process]:
     return [process for process in running(state).values() if process.pid in pids]
+
+
+def _gone(state: Path, pids: set[int]) -> bool:
+    """Whether all have ended and the system has taken back their sockets: threads of a dying process hold those for a
+    moment after its command line is empty (tried)."""
+    return not _left(state, pids) and all(map(_over, pids))
+
+
+def _over(pid: int) -> bool:
+    if sys.platform != "linux":
+        return True
+    process = _PROC / str(pid)
+    try:
+        status = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        return status in "ZX" and len(list((process / "task").iterdir())) <= 1
+    except OSError:
+        return True
 
 
 def _labs() -> Iterator[tuple[int, str, str, str]]:

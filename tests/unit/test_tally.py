@@ -48,8 +48,8 @@ def key(device: str, id: str) -> bytes:
 def test_what_waits_is_counted_by_device() -> None:
     records = [Record(key("b", "1"), b"xy", 5), Record(key("a", "1"), b"x", 3), Record(key("b", "2"), b"", 4)]
     assert parked(records) == [
-        Waiting("b", 2, 2 * len(key("b", "1")) + 2, 4.0, {("0.parked", 0)}),
-        Waiting("a", 1, len(key("a", "1")) + 1, 3.0, {("0.parked", 0)}),
+        Waiting("b", 2, 2 * len(key("b", "1")) + 2, 4.0, [("0.parked", 0)]),
+        Waiting("a", 1, len(key("a", "1")) + 1, 3.0, [("0.parked", 0)]),
     ]
 
 
