@@ -38,6 +38,10 @@ LOOK = 0.2
 """Seconds between looks at whether a service has become ready, or failed."""
 
 
+LEAVE = 20.0
+"""Seconds that watchers have to write what has come and to resign. Longer than an answer of ZooKeeper is waited for;
+kazoo's lock waits for ever while ZooKeeper is away, though a place that is not given back ends with the session."""
+
 START = 30.0
 """Seconds after which systemd hears that the service has started even where it still waits for a server: to start it
 again would not help, and to wait longer would hold up everything that comes after it."""
@@ -154,8 +158,9 @@ class RegistryService:
     def stop(self) -> None:
         for watch in self._watches:
             watch.stop()
+        deadline = time.monotonic() + LEAVE
         for watch in self._watches:
-            watch.join()
+            watch.join(max(deadline - time.monotonic(), 0.0))
 
 
 _MAKERS: dict[str, Callable[[Settings, Client], Service]] = {

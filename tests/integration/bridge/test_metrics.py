@@ -137,6 +137,7 @@ def test_the_ledger_balances_at_every_scrape_while_everything_breaks(
 
 def test_what_is_where_shows_in_the_gauges(scene: Scene, measured: Instances) -> None:
     """One of two instances is active on a queue, one watches a broker; an absent device's records are parked."""
+    others, their_devices = (summed(measured, "sub", metric) for metric in (catalogue.PARKED, catalogue.PARKED_DEVICES))
     devices, back_end = scene.trio(0, 1, 2), scene.back_end()
     traffic = scene.traffic(devices, back_end)
     traffic.burst(10)
@@ -144,7 +145,7 @@ def test_what_is_where_shows_in_the_gauges(scene: Scene, measured: Instances) ->
     for _ in range(20):
         back_end.send(absent.name)
     back_end.flush()
-    assert wait_until(lambda: summed(measured, "sub", catalogue.PARKED) == 20, PATIENCE)
+    assert wait_until(lambda: summed(measured, "sub", catalogue.PARKED) == others + 20, PATIENCE)
     assert wait_until(lambda: summed(measured, "registry", catalogue.DEVICES) == 3, PATIENCE)
     for broker in ("dev1", "dev2", "dev3"):
         assert summed(measured, "pub", catalogue.LINK, broker=broker) == 2
@@ -153,11 +154,11 @@ def test_what_is_where_shows_in_the_gauges(scene: Scene, measured: Instances) ->
         assert summed(measured, "registry", catalogue.ELECTED, broker=broker) == 1
         assert summed(measured, "registry", catalogue.SETTLED, broker=broker) == 1
     assert summed(measured, "sub", catalogue.PARTITIONS) == 6
-    assert summed(measured, "sub", catalogue.PARKED_DEVICES) == 1
+    assert summed(measured, "sub", catalogue.PARKED_DEVICES) == their_devices + 1
     assert wait_until(lambda: summed(measured, "sub", catalogue.DOWN_LAG) == 0, PATIENCE)
     absent.join(scene.brokers[1])
-    assert wait_until(lambda: summed(measured, "sub", catalogue.REPLAYED, outcome="delivered") == 20, PATIENCE)
-    assert wait_until(lambda: summed(measured, "sub", catalogue.PARKED) == 0, PATIENCE)
+    assert wait_until(lambda: summed(measured, "sub", catalogue.REPLAYED, outcome="delivered") >= 20, PATIENCE)
+    assert wait_until(lambda: summed(measured, "sub", catalogue.PARKED) == others, PATIENCE)
     assert summed(measured, "sub", catalogue.DOWN_SECONDS) > 20
 
 

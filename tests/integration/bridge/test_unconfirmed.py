@@ -167,7 +167,11 @@ def test_what_expires_at_the_broker_is_not_delivered(
     plugin = '<plugins><timeStampingBrokerPlugin zeroExpirationOverride="1"/></plugins>\n    <destinationPolicy>'
     whole = servers.broker_xml
     with monkeypatch.context() as patch:
-        patch.setattr(servers, "broker_xml", lambda *args: whole(*args).replace("<destinationPolicy>", plugin))
+        patch.setattr(
+            servers,
+            "broker_xml",
+            lambda *args, **options: whole(*args, **options).replace("<destinationPolicy>", plugin),
+        )
         breakable.kill(["dev3.activemq"])
         breakable.start(["dev3.activemq"])
     stage.send_while_away(*FIVE)

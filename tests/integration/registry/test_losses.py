@@ -167,6 +167,17 @@ def test_zookeeper_stands_still_in_the_middle_of_a_reconciliation(breakable_scen
     assert last - resumed < 10 * 3, "three times the stated time: other work may have the machine"
 
 
+def test_watchers_stop_while_zookeeper_is_away(breakable_scene: Scene) -> None:
+    """The one that is elected and the one that stands by; nobody answers to what they would take back."""
+    scene = breakable_scene
+    instances = scene.process()
+    for instance in instances.start("registry", 2):
+        instance.wait_ready(PATIENCE)
+    scene.lab.pause(["dev1.zookeeper"])
+    assert wait_until(lambda: all("suspended" in one.log.read_text() for one in instances.all), PATIENCE)
+    assert set(instances.stop().values()) == {0}
+
+
 def never_lost(scene: Scene, names: list[str]) -> int:
     """Devices that were never taken away once they were there; names are complete."""
     there: dict[str, list[Entry]] = {}
