@@ -15,6 +15,9 @@ from kalinka_jms.names import PROBE, to_mqtt
 PATIENCE = 15.0
 """Seconds until what was not told never will be: the first one takes a busy broker several."""
 
+AGAIN = 3.0
+"""Seconds after which a message is sent anew: a busy broker may tell of an acknowledgement and not of its dispatch."""
+
 PAUSE = 0.05
 """Seconds between two looks: a broker tells of a dispatch when its socket has taken it."""
 
@@ -58,11 +61,15 @@ def _stomp(probe: Probe, wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 def _told(probe: Probe, wanted: Mapping[str, str], kinds: set[str]) -> Told:
-    """Send a message to each; what was told of it in time."""
-    ids = {probe.send(name, [("ActiveMQ.MQTT.QoS", "1")]): name for name in wanted}
+    """Send a message to each, and another one where something is not told; what was told in time."""
+    ids: dict[str, str] = {}
     told: Told = {name: set() for name in wanted}
-    deadline = time.monotonic() + PATIENCE
-    while any(kinds - one for one in told.values()) and time.monotonic() < deadline:
+    deadline = again = time.monotonic()
+    deadline += PATIENCE
+    while (missing := [name for name, one in told.items() if kinds - one]) and time.monotonic() < deadline:
+        if time.monotonic() >= again:
+            again += AGAIN
+            ids |= {probe.send(name, [("ActiveMQ.MQTT.QoS", "1")]): name for name in missing}
         for frame in probe.answers():
             name = ids.get(frame.header("orignalMessageId") or "")  # the broker's spelling
             if name is not None:

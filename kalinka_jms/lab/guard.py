@@ -56,6 +56,7 @@ class Guard:
             "plugins": self._plugins() + "\n" if users else "",
             "ssl": _part("ssl") + "\n" if self.tls else "",
             "nio": "nio+ssl" if self.tls else "nio",
+            "stomp_io": "ssl" if self.tls else "nio",
             "openwire": "ssl" if self.tls else "tcp",
         }
 

@@ -66,7 +66,7 @@ def test_without_devices_there_are_no_logins_and_the_file_says_so() -> None:
 
 def test_tls_is_on_every_connector() -> None:
     uris = [one.attrib["uri"].partition("://")[0] for one in broker(tls=True).iter(f"{CORE}transportConnector")]
-    assert uris == ["mqtt+nio+ssl", "stomp+nio+ssl", "ssl"]
+    assert uris == ["mqtt+nio+ssl", "stomp+ssl", "ssl"]
     assert "keyStorePassword" in [*broker(tls=True).iter(f"{CORE}sslContext")][1].attrib
 
 
