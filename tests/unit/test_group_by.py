@@ -24,7 +24,7 @@ BY_SOURCE = tuple(route.model_copy(update={"group_by": "source"}) for route in D
 
 ids = st.text(
     st.characters(codec="utf-8", exclude_characters=".,?*>#+/\x00", exclude_categories=["C", "Z"]), min_size=1
-)
+).filter(lambda id: not id.startswith("kalinka-"))
 
 
 def written(tmp_path: Path, groups: int, routes: str) -> Path:
