@@ -1,4 +1,4 @@
-"""Names of topics, as MQTT and as ActiveMQ (JMS) writes them, and the ids in them that are refused."""
+"""Names of topics, as MQTT, ActiveMQ (JMS) and Kafka have them, and the ids in them that are refused."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ FORBIDDEN = ".,?*>#+/"
 """Separators, wildcards and option signs of MQTT and ActiveMQ: an id with one would name another destination."""
 
 _SWAP = str.maketrans("/.+*#>", "./*+>#")
+
+
+def parked_topic(group: str) -> str:
+    """The name of the Kafka topic where a group's records wait."""
+    return f"{group}.parked"
 
 
 def to_jms(mqtt: str) -> str:

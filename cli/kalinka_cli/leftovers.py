@@ -139,10 +139,10 @@ def _found(
     settings: Settings, match: str, older: float, group: str, sort: Sort, records: int
 ) -> tuple[list[Waiting], bool]:
     """The devices that are wanted, of the newest so many records, and whether those are all."""
+    from kalinka_jms.names import parked_topic
     from kalinka_jms.ops import tally
     from kalinka_jms.ops.cluster import Cluster
     from kalinka_jms.ops.reader import newest, read
-    from kalinka_jms.ops.topics import parked_topic
 
     if group and group not in settings.groups:
         raise typer.BadParameter(f"no broker has this group; there are {', '.join(settings.groups)}")

@@ -8,6 +8,7 @@ from itertools import combinations, product
 from kalinka_jms.config.fields import is_kafka_topic
 from kalinka_jms.config.settings import DownRoute, UpRoute
 from kalinka_jms.errors import Problem
+from kalinka_jms.names import parked_topic
 from kalinka_jms.template import Place, Template
 
 Up = Sequence[tuple[int, UpRoute]]
@@ -143,7 +144,7 @@ def _same_topic(down: Down, groups: Sequence[str]) -> Iterator[Problem]:
 
 
 def _reserved(up: Up, down: Down, groups: Sequence[str], dead: str) -> Iterator[Problem]:
-    reserved = {dead, *(f"{group}.parked" for group in groups)}
+    reserved = {dead, *(parked_topic(group) for group in groups)}
     texts = [(f"routes.up[{i}].topic", route.topic) for i, route in up]
     texts += [(f"routes.down[{i}].from", route.from_) for i, route in down]
     for key, text in texts:

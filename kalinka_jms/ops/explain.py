@@ -14,8 +14,7 @@ from typing import Literal
 from kalinka_jms import murmur2
 from kalinka_jms.config.settings import Settings, UpRoute
 from kalinka_jms.errors import RecordError
-from kalinka_jms.names import matches, to_jms, to_mqtt
-from kalinka_jms.ops.topics import parked_topic
+from kalinka_jms.names import matches, parked_topic, to_jms, to_mqtt
 from kalinka_jms.records import DEFAULT_SOURCE, KALINKA_ID, KALINKA_SOURCE, Command, from_record, reference_head
 from kalinka_jms.routes import Downlinks, Uplink, Uplinks
 from kalinka_jms.template import Template

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kalinka_jms.config.settings import Settings
+from kalinka_jms.names import parked_topic
 from kalinka_jms.template import Template
 
 Purpose = Literal["down", "up", "parked", "dead"]
@@ -63,11 +64,6 @@ def wanted(settings: Settings) -> tuple[Topic, ...]:
 def unnamed(settings: Settings) -> tuple[str, ...]:
     """The templates of up routes whose topics only the messages name."""
     return tuple(dict.fromkeys(route.topic for route in settings.routes.up if _open(route.topic)))
-
-
-def parked_topic(group: str) -> str:
-    """The name of a group's parked topic."""
-    return f"{group}.parked"
 
 
 def _named(template: str, group: str) -> str:

@@ -19,10 +19,10 @@ from kalinka_jms.config import Settings
 from kalinka_jms.config.settings import DownRoute
 from kalinka_jms.dead import KALINKA_REASON
 from kalinka_jms.errors import KafkaError
+from kalinka_jms.names import parked_topic
 from kalinka_jms.ops.cluster import Cluster, Place
 from kalinka_jms.ops.committed import Committed
 from kalinka_jms.ops.reader import read
-from kalinka_jms.ops.topics import parked_topic
 from kalinka_jms.records import DEFAULT_SOURCE, KALINKA_ID, KALINKA_SOURCE, reference_head
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.share import Outcome

@@ -22,7 +22,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from kalinka_jms.config import Settings
 from kalinka_jms.kafka import consumer
-from kalinka_jms.sub.share import Share, parked_topic
+from kalinka_jms.names import parked_topic
+from kalinka_jms.sub.share import Share
 from kalinka_jms.sub.worker import Failed, worker
 
 log = logging.getLogger("kalinka.sub")

@@ -16,8 +16,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from kalinka_jms.config import Settings
 from kalinka_jms.kafka import consumer
+from kalinka_jms.names import parked_topic
 from kalinka_jms.sub.parked import parse_drop_key
-from kalinka_jms.sub.share import Share, parked_topic
+from kalinka_jms.sub.share import Share
 from kalinka_jms.sub.worker import Failed, worker
 
 log = logging.getLogger("kalinka.sub")

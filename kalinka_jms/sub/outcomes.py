@@ -13,11 +13,12 @@ from typing import Any
 
 from kalinka_jms.config.settings import DownRoute
 from kalinka_jms.dead import KALINKA_ORIGIN, KALINKA_REASON, dead_record
+from kalinka_jms.names import parked_topic
 from kalinka_jms.records import KALINKA_HOPS, KALINKA_ID, KALINKA_TIME
 from kalinka_jms.sub.account import Accounts
 from kalinka_jms.sub.commits import Batch
 from kalinka_jms.sub.parked import drop_key, parked_key
-from kalinka_jms.sub.share import Item, Outcome, Share, Write, parked_topic
+from kalinka_jms.sub.share import Item, Outcome, Share, Write
 
 log = logging.getLogger("kalinka.sub")
 

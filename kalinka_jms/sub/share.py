@@ -276,8 +276,3 @@ class Share:
         for device, name in (*self.streams, *self.loading):
             self.index.unload(device, name)
         return self.index
-
-
-def parked_topic(group: str) -> str:
-    """The name of a group's parked topic."""
-    return f"{group}.parked"

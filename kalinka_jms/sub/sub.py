@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from kalinka_jms.config import Settings
 from kalinka_jms.kafka import await_equal_partitions, consumer
 from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.names import parked_topic
 from kalinka_jms.registry import Client, Owners
 from kalinka_jms.registry.entry import Entry
 from kalinka_jms.routes import Downlinks
@@ -31,7 +32,7 @@ from kalinka_jms.sub.notices import Dropped, Notices
 from kalinka_jms.sub.outcomes import Books
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
 from kalinka_jms.sub.partitions import Partitions
-from kalinka_jms.sub.share import Share, parked_topic
+from kalinka_jms.sub.share import Share
 from kalinka_jms.sub.streams import Streams
 from kalinka_jms.sub.worker import Failed
 

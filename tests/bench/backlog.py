@@ -17,11 +17,12 @@ from typing import Any
 
 from kalinka_jms.config import Settings, load
 from kalinka_jms.kafka import producer
+from kalinka_jms.names import parked_topic
 from kalinka_jms.ops.cluster import Cluster
 from kalinka_jms.sub.backlog import Backlog, Indexed
 from kalinka_jms.sub.parked import parked_key
 from kalinka_jms.sub.replays import take_in
-from kalinka_jms.sub.share import Share, parked_topic
+from kalinka_jms.sub.share import Share
 
 GROUP = "0"
 DEVICES = 10_000
