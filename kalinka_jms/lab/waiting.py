@@ -9,11 +9,11 @@ STEP = 0.02
 """Seconds between two looks at a condition."""
 
 
-def wait_until(condition: Callable[[], object], timeout: float) -> bool:
-    """Look at `condition` until it is true; False when it was not within `timeout` seconds."""
+def wait_until(condition: Callable[[], object], timeout: float, step: float = STEP) -> bool:
+    """Look at `condition` every `step` seconds until it is true; False when it was not within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() >= deadline:
             return bool(condition())
-        time.sleep(STEP)
+        time.sleep(step)
     return True

@@ -263,12 +263,7 @@ class Stage:
 
     def _arrived(self, mark: dict[Stream, int], timeout: float) -> bool:
         """Wait until nothing up to the mark is missing. Looked at rarely: counting takes CPU that the bridge needs."""
-        deadline = time.monotonic() + timeout
-        while self.judge.missing(mark):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LOOK)
-        return True
+        return wait_until(lambda: not self.judge.missing(mark), timeout, LOOK)
 
     def _tour(self) -> None:
         """Every device visits every broker: what waits there for the session that it left behind comes."""

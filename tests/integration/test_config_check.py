@@ -11,12 +11,12 @@ from threading import Event
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from log_in import can_log_in
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from kalinka_jms.config import load
 from kalinka_jms.config.settings import Broker
-from kalinka_jms.errors import LinkError
 from kalinka_jms.lab import jars, processes, servers, toolchain
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.layout import Layout, Ports
@@ -86,21 +86,12 @@ def poor(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     file.write_text(text)
     processes.spawn(command, layout.directory(service), layout.log(service))
     address = f"stomp://{service.address}:{PORTS.stomp}"
+    broker = Broker(name="poor", stomp=address, login="kalinka", passcode="right")
     try:
-        assert wait_until(lambda: _answers(address), 120), layout.log(service).read_text()
+        assert wait_until(lambda: can_log_in(broker), 120), layout.log(service).read_text()
         yield address
     finally:
         processes.stop(layout.state, processes.running(layout.state).values(), 30)
-
-
-def _answers(address: str) -> bool:
-    link = Link(Broker(name="poor", stomp=address, login="kalinka", passcode="right"), lambda _: None)
-    try:
-        link.connect()
-    except LinkError:
-        return False
-    link.disconnect()
-    return True
 
 
 def lines(done: subprocess.CompletedProcess[str], where: str) -> list[str]:
