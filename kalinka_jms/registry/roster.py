@@ -34,8 +34,9 @@ class Roster:
     Advisories go in, changes come out. Between `begin` (just before SUBSCRIBE) and `settle` (the echo) the broker
     replays what is there, in any order and mixed with what happens meanwhile. In the first replay all changes wait for
     `settle`: before that a device's part is not whole. Later what a replay shows counts at once, and what it did not
-    show is removed at `settle`. A consumer's id is never used twice, so once it ended a late word of its beginning is a
-    ghost.
+    show is removed at `settle`. So is a device whose last known subscription ends meanwhile: the replay may still show
+    another one of it, begun while there was no link, and a part that was gone would come back as the oldest. A
+    consumer's id is never used twice, so once it ended a late word of its beginning is a ghost.
 
     `seen` is the highest connection number of each run that was ever seen. A consumer that a replay shows came to this
     broker at some unknown time: it counts as new (`Change.live`) only if its connection is younger than that.
@@ -80,15 +81,15 @@ class Roster:
     def feed(self, advisory: Begun | Ended) -> tuple[Change, ...]:
         """Take the next advisory; what it changes."""
         live, devices = self._begun(advisory.filter) if isinstance(advisory, Begun) else self._ended(advisory.consumer)
-        if self._whole:
-            return self._changes(dict.fromkeys(devices, live))
         if self._replay is not None:
-            self._replay.hold(devices, live)
-        return ()
+            waiting = tuple(device for device in devices if not self._whole or device not in self._devices)
+            self._replay.hold(waiting, live)
+            devices = tuple(device for device in devices if device not in waiting)
+        return self._changes(dict.fromkeys(devices, live))
 
     def begin(self) -> None:
         """A subscription is about to be made, and its replay with it. One that was not finished is forgotten."""
-        self._replay = _Replay()
+        self._replay = _Replay(held=self._replay.held if self._replay and self._whole else {})
         if not self._whole:
             for known in (self._filters, self._devices, self._strangers):
                 known.clear()

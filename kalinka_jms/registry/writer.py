@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import posixpath
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
+from kazoo.exceptions import (
+    BadVersionError,
+    KazooException,
+    NodeExistsError,
+    NoNodeError,
+    RolledBackError,
+    RuntimeInconsistency,
+)
 
 from kalinka_jms.errors import RegistryError
 from kalinka_jms.registry.entry import Entry, Part
@@ -20,6 +28,7 @@ from kalinka_jms.registry.zookeeper import Ensemble, unknown
 log = logging.getLogger("kalinka.registry")
 
 _EMPTY = (Entry(), -1)  # -1: there is no znode
+_SPARED = (RolledBackError, RuntimeInconsistency)  # what the steps before and after the one that failed answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,8 @@ class _Job:
     device: str
     wish: _Wish
     path: str
+    guard: int | None = None
+    """The version of the shard before the entry was read; None where nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,10 @@ class _Attempt:
 
 class Writer:
     """Brings one broker's parts into the registry by compare-and-set.
+
+    A znode that is deleted and made anew has version 0 again: what was read of the old one would pass for the new one,
+    and bring the other brokers' old parts back. So every deletion raises the version of the shard, and who writes what
+    it has read (not what it wrote itself: with a part of ours in it nobody else deletes it) checks that as well.
 
     Every write is one transaction with a check that the election still stands (`fence`, its znode): a watcher that was
     stopped and wakes up writes nothing. Devices are written side by side, one device in order; of several wishes for a
@@ -166,19 +181,35 @@ class Writer:
         merged = entry.merged(self._broker, wish.part, wish.live)
         if merged == entry:
             self._finish(job, wish, entry, version)
+        elif version >= 0 and job.guard is None and job.device not in self._known:
+            shard = posixpath.dirname(job.path)
+            self._client.ask(lambda kazoo: kazoo.exists_async(shard), partial(self._guarded, job), urgent)
+        else:
+            attempt = _Attempt(job, wish, merged, version)
+            self._client.ask(partial(self._request, attempt, job.guard), partial(self._wrote, attempt), urgent)
+
+    def _guarded(self, job: _Job, stat: Any, error: KazooException | None) -> None:
+        """Now the entry is read once more, after the version of its shard."""
+        if error is not None:
+            self._stumble(job, error)
             return
+        job.guard = None if stat is None else stat.version
+        self._step(job, urgent=True)
 
-        def request(kazoo: Any) -> Any:
-            transaction = self._transaction(kazoo)
-            if version < 0:
-                transaction.create(job.path, merged.encode())
-            elif merged:
-                transaction.set_data(job.path, merged.encode(), version)
-            else:
-                transaction.delete(job.path, version)
-            return transaction.commit_async()
-
-        self._client.ask(request, partial(self._wrote, _Attempt(job, wish, merged, version)), urgent)
+    def _request(self, attempt: _Attempt, guard: int | None, kazoo: Any) -> Any:
+        """The attempt as a transaction. Its last step is the one on the entry."""
+        path, version, shard = attempt.job.path, attempt.version, posixpath.dirname(attempt.job.path)
+        transaction = self._transaction(kazoo)
+        if guard is not None and version >= 0:
+            transaction.check(shard, guard)
+        if version < 0:
+            transaction.create(path, attempt.entry.encode())
+        elif attempt.entry:
+            transaction.set_data(path, attempt.entry.encode(), version)
+        else:
+            transaction.set_data(shard, b"")
+            transaction.delete(path, version)
+        return transaction.commit_async()
 
     def _transaction(self, kazoo: Any) -> Any:
         transaction = kazoo.transaction()
@@ -190,8 +221,9 @@ class Writer:
         if error is not None:
             self._stumble(job, error)
             return
-        fence, outcome = results
-        if isinstance(fence, NoNodeError):
+        errors = (one for one in results if isinstance(one, KazooException) and not isinstance(one, _SPARED))
+        outcome = next(errors, results[-1])
+        if isinstance(results[0], NoNodeError):
             self._fail(RegistryError(f"no longer the watcher of {self._broker}"))
         elif isinstance(outcome, NoNodeError) and attempt.version < 0:
             self._fail(RegistryError(f"the parent of {job.path} is gone"))
@@ -206,6 +238,7 @@ class Writer:
     def _look_again(self, job: _Job) -> None:
         """Somebody else wrote, or nobody knows whether we did."""
         self._known.pop(job.device, None)
+        job.guard = None
         if self.failure is None:
             self._step(job, urgent=True)
 
@@ -227,6 +260,7 @@ class Writer:
             if done:
                 del self._jobs[job.device]
                 self._changed.notify_all()
+        job.guard = None
         if not done:
             self._step(job, urgent=job.wish.live)
 

@@ -20,6 +20,7 @@ from kazoo.exceptions import (
     NodeExistsError,
     NoNodeError,
     RolledBackError,
+    RuntimeInconsistency,
     SessionExpiredError,
 )
 
@@ -284,5 +285,6 @@ class _Transaction:
             try:
                 test()
             except KazooException as error:
-                return [error if other == number else RolledBackError() for other in range(len(self._steps))]
+                after = [RuntimeInconsistency() for _ in self._steps[number + 1 :]]
+                return [*(RolledBackError() for _ in range(number)), error, *after]
         return [carry_out() for _, carry_out in self._steps]

@@ -271,6 +271,7 @@ class World:
             self.end(broker.of(DEVICE), broker, chance)
         connection = broker.connection()
         self.stays.append((broker.name, connection))
+        self.firm = None  # also where the new connection ends before anybody looks
         for _ in range(chance.randint(1, 2)):
             broker.begin(connection, DEVICE, chance)
 

@@ -87,6 +87,25 @@ def test_a_later_replay_counts_at_once() -> None:
     assert roster.settle() == ()
 
 
+def test_who_ends_while_a_replay_may_show_more_of_it_is_not_gone_yet() -> None:
+    one, missed = listener("d", 1, 1), listener("d", 1, 2)
+    roster = settled(one)
+    roster.begin()
+    assert roster.feed(Ended(one.consumer)) == ()
+    assert roster.feed(Begun(missed)) == (Change("d", Part("a", (missed,)), live=False),)
+    assert roster.settle() == (Change("d", Part("a", (missed,)), live=False),)
+
+
+def test_who_ended_in_a_replay_that_broke_off_is_gone_after_the_next() -> None:
+    one, other = listener("d", 1), listener("e", 2)
+    roster = settled(one, other)
+    roster.begin()
+    assert roster.feed(Ended(one.consumer)) == ()
+    roster.begin()
+    roster.feed(Begun(other))
+    assert roster.settle() == (Change("d", None, live=False),)
+
+
 def test_only_a_younger_connection_makes_a_replay_live() -> None:
     roster = settled(listener("x", 10))
     roster.begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import random
 
 import pytest
@@ -46,6 +47,10 @@ def stored(zookeeper: FakeZooKeeper, device: str = "d") -> Entry:
     return Entry.decode(znode.data) if znode else Entry()
 
 
+def shard(device: str) -> str:
+    return posixpath.dirname(ZNODES.device(device))
+
+
 @pytest.fixture
 def zookeeper() -> FakeZooKeeper:
     return FakeZooKeeper()
@@ -88,6 +93,39 @@ def test_both_write_at_once(zookeeper: FakeZooKeeper) -> None:
     b.write("d")
     zookeeper.settle()
     assert not stored(zookeeper)
+
+
+@pytest.mark.parametrize("read", [1, 2, 3])
+def test_a_znode_made_anew_does_not_pass_for_the_old_one(zookeeper: FakeZooKeeper, read: int) -> None:
+    """Its version is 0 again, as it was when b read it; whatever b has read when the old one goes."""
+    a, b = Pen(zookeeper, "a"), Pen(zookeeper, "b")
+    a.write("d", 1)
+    zookeeper.settle()
+    b.write("d", 1)
+    for _ in range(read):  # the entry, the shard, the entry again
+        b.client.answer()
+    for connections in ((), (2,)):
+        a.write("d", *connections)
+        while a.client.answer():
+            pass
+    zookeeper.settle()
+    assert stored(zookeeper).part("a") == Part("a", part("a", 2).filters, 1)
+    assert stored(zookeeper).brokers == ("b", "a")
+
+
+def test_deletions_beside_it_delay_a_write_and_no_more(zookeeper: FakeZooKeeper) -> None:
+    a, b = Pen(zookeeper, "a"), Pen(zookeeper, "b")
+    beside = next(name for name in map(str, range(10_000)) if shard(name) == shard("d"))
+    a.write("d", 1)
+    a.write(beside, 1)
+    zookeeper.settle()
+    b.write("d", 1)
+    for _ in range(3):
+        b.client.answer()
+    a.write(beside)
+    zookeeper.settle()
+    assert stored(zookeeper).brokers == ("b", "a")
+    assert (b.writer.pending, b.failures) == (0, [])
 
 
 def test_what_is_there_already_is_not_written(zookeeper: FakeZooKeeper) -> None:
