@@ -26,6 +26,7 @@ __all__ = [
     "from_record",
     "message_id",
     "rare_headers",
+    "record_id",
     "reference_head",
     "to_record",
 ]
@@ -134,8 +135,12 @@ def from_record(
 
 def message_id(message: Headers, broker: str) -> bytes:
     """The id of a message's record, stable across redelivery: the broker keeps it for as long as it has the message."""
-    raw = message.raw("message-id") or b""
-    return b"%b/%b" % (broker.encode(), raw.replace(b"\\c", b":"))  # the only escape that a broker's id has
+    return record_id(broker.encode(), message.raw("message-id") or b"")
+
+
+def record_id(broker: bytes, escaped: bytes) -> bytes:
+    """As `message_id`; `escaped`: the message's id as it stands in a STOMP header."""
+    return b"%b/%b" % (broker, escaped.replace(b"\\c", b":"))  # the only escape that a broker's id has
 
 
 def rare_headers(message: Headers) -> RecordHeaders:

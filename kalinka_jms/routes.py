@@ -89,7 +89,6 @@ class Uplinks:
         self._routes = [(Template(r.from_), Template(r.topic, "."), Template(r.key), r) for r in routes]
         self._groups = tuple(groups)
         self._link = lru_cache(CACHED)(self._made)
-        self._link_raw = lru_cache(CACHED)(self._made_raw)
 
     def link(self, mqtt_topic: str) -> Uplink:
         """Where a message of this MQTT topic goes. Raises RecordError where no route has it or an id is refused."""
@@ -97,10 +96,7 @@ class Uplinks:
 
     def link_destination(self, frame: Headers) -> Uplink:
         """As `link`, for a message as the broker hands it out. The topic is the one that the device published to."""
-        return self._link_raw(frame.raw("original-destination") or frame.raw("destination") or b"")
-
-    def _made_raw(self, escaped: bytes) -> Uplink:
-        return self.link(original_topic(escaped))
+        return self.link(original_topic(frame.raw("original-destination") or frame.raw("destination") or b""))
 
     def _made(self, mqtt_topic: str) -> Uplink:
         if len(mqtt_topic.encode(errors="replace")) > MAX_DESTINATION:

@@ -17,9 +17,10 @@ from kalinka_jms.dead import dead_letter
 from kalinka_jms.errors import KafkaError, RecordError
 from kalinka_jms.kafka import OWN_FAULT, producer
 from kalinka_jms.pub.account import Account
+from kalinka_jms.pub.kinds import Kinds
 from kalinka_jms.pub.sender import VerifiedUplinks
 from kalinka_jms.pub.window import NACK, Pending, Window
-from kalinka_jms.records import KALINKA_ID, MQTT_TOPIC, Record, to_record
+from kalinka_jms.records import KALINKA_ID, MQTT_TOPIC, Record, record_id
 from kalinka_jms.routes import Uplinks
 from kalinka_jms.stomp.frames import Frame
 
@@ -52,13 +53,23 @@ class TopicMissing(ProducerFailed):
 class Outbox:
     """One producer, and how messages of one broker become its records. `batch_size`: bytes of its largest batch."""
 
-    def __init__(self, broker: str, settings: Settings, uplinks: Uplinks, account: Account, batch_size: int) -> None:
-        """Raises ConfigError where librdkafka refuses its settings."""
+    def __init__(
+        self,
+        broker: str,
+        settings: Settings,
+        uplinks: Uplinks,
+        account: Account,
+        batch_size: int,
+        windows: Mapping[bytes | None, Window],
+    ) -> None:
+        """`windows`: those of the queues, by subscription. Raises ConfigError where librdkafka refuses its settings."""
         self._broker = broker
         self._dead = settings.dead
         self._uplinks = uplinks
         self._account = account
-        self._uplink = (VerifiedUplinks(uplinks) if settings.pub.verify_source else uplinks).link_destination
+        self._windows = windows
+        uplink = (VerifiedUplinks(uplinks) if settings.pub.verify_source else uplinks).link_destination
+        self._kinds = Kinds(broker, uplink, windows, account.confirmed)
         self._batch_size = batch_size
         self._kafka: Any = producer(settings, **{"batch.size": batch_size})
 
@@ -72,23 +83,29 @@ class Outbox:
         if needed and not found.partitions:
             raise TopicMissing(topic)
 
-    def carry(self, frames: list[Frame], windows: Mapping[bytes | None, Window]) -> list[Frame]:
+    def carry(self, frames: list[Frame]) -> list[Frame]:
         """Produce; return the messages that librdkafka's own queue has no room for now. Raises ProducerFailed."""
-        name, uplink, produce = self._broker, self._uplink, self._kafka.produce
-        confirmed = self._account.confirmed
+        broker, kind_of, produce = self._broker.encode(), self._kinds.of, self._kafka.produce
         for place, frame in enumerate(frames):
-            pending = Pending(frame, windows[frame.raw("subscription")])
             try:
-                link = uplink(frame)
-                pending.tally = confirmed[link.route]
-                topic, key, value, headers = to_record(frame, link, name)
-                produce(topic, value, key, on_delivery=pending, headers=headers)
+                kind, id = kind_of(frame)
+            except Exception as error:  # whatever it is, one message must not stop the stream
+                pending = Pending(frame, self._windows[frame.raw("subscription")])
+                if not self._bury(pending, _reason(error)):
+                    return frames[place:]
+                pending.window.open(pending)
+                continue
+            pending = Pending(frame, kind.window)
+            pending.tally = kind.tally
+            headers = [(KALINKA_ID, record_id(broker, id)), *kind.headers]
+            try:
+                produce(kind.topic, kind.start + frame.body, kind.key, on_delivery=pending, headers=headers)
             except BufferError:
                 return frames[place:]
             except KafkaException as error:  # at once: one more record behind it and the order would be lost
-                if not self._dispose(pending, error.args[0], topic, alone=True):
+                if not self._dispose(pending, error.args[0], kind.topic, alone=True):
                     return frames[place:]
-            except Exception as error:  # whatever it is, one message must not stop the stream
+            except Exception as error:
                 if not self._bury(pending, _reason(error)):
                     return frames[place:]
             pending.window.open(pending)

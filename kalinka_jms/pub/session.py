@@ -74,12 +74,12 @@ class Session:
         self._name = broker.name
         self._settings = settings
         self._needed = needed
-        self._make_outbox = partial(Outbox, broker.name, settings, uplinks, account, batch_size)
         self._inbox = Inbox(settings.pub.max_bytes)
         self._link = Link(broker, self._inbox.put)
         self._inbox.attach(self._link)
         self._made: Outbox | None = None
         self._windows: dict[bytes | None, Window] = {}
+        self._make_outbox = partial(Outbox, broker.name, settings, uplinks, account, batch_size, self._windows)
         self._left: list[Frame] = []
         self._turned = self._settled = self._progressed = time.monotonic()
         self._active_since: float | None = None
@@ -130,7 +130,7 @@ class Session:
         if frames and self._active_since is None:
             self._active_since = self._turned
             log.info("active on a broker", extra={"broker": self._name})
-        self._left = self._outbox.carry(frames, self._windows)
+        self._left = self._outbox.carry(frames)
         if self._left:
             self._outbox.poll(BUSY)
         if not frames or self._turned - self._settled >= BUSY:

@@ -71,21 +71,25 @@ class Window:
         told: list[Pending] = []
         count = size = 0
         stamp, age, place = _NEVER, 0.0, 0
-        while order and order[0].verdict:
+        last = None
+        while order and (verdict := order[0].verdict):
             pending = order.popleft()
             frame, tally = pending.frame, pending.tally
+            head = frame.head
             count += 1
-            size += len(frame.head) + len(frame.body)
-            if stamp not in frame.head:  # under load many of the same millisecond follow each other
+            size += len(head) + len(frame.body)
+            if not head.endswith(stamp):  # under load many of the same millisecond follow each other
                 when = accepted(frame)
                 stamp = _NEVER if when is None else b"\ntimestamp:%d" % when
                 age = 0.0 if when is None else max(now - when / 1000, 0.0)
                 place = bisect_left(BOUNDS, age)
             tally.counts[place] += 1
             tally.total += age
-            if told and told[-1].verdict == ACK == pending.verdict:
-                told.pop()
-            told.append(pending)
+            if verdict == last == ACK:
+                told[-1] = pending
+            else:
+                told.append(pending)
+                last = verdict
         self.told += count
         return b"".join([_frame(pending) for pending in told]), count, size
 

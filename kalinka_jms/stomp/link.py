@@ -10,6 +10,7 @@ import contextlib
 import logging
 import ssl
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
@@ -20,7 +21,7 @@ from stomp.transport import BaseTransport
 
 from kalinka_jms.config import Broker, Tls
 from kalinka_jms.errors import FrameError, LinkLost, LinkRefused
-from kalinka_jms.stomp.channel import Channel, open_channel
+from kalinka_jms.stomp.channel import FEW_BYTES, PAUSE, Channel, open_channel
 from kalinka_jms.stomp.frames import MESSAGE, Frame, Parser
 
 CONNECT_TIMEOUT = 5.0
@@ -65,7 +66,11 @@ class _Transport(BaseTransport):  # type: ignore[misc]
         if not chunk:
             return self._fail("the broker closed the connection", by_broker=True)
         try:
-            return self._sort(self._parser.feed(chunk))
+            frames = self._parser.feed(chunk)
+            others = self._sort(frames)
+            if frames and len(chunk) < FEW_BYTES:
+                time.sleep(PAUSE)
+            return others
         except FrameError as error:
             return self._fail(str(error), error)
         except Exception as error:  # stomp.py would swallow it
