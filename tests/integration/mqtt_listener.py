@@ -7,11 +7,14 @@ import struct
 
 CONNACK, SUBACK, UNSUBACK = 0x20, 0x90, 0xB0
 
+LASTING = 65_535
+"""Seconds, the longest keep-alive. 0 would be the broker's transport.defaultKeepAlive: it would close after 90 s."""
+
 
 class Listener:
     """An MQTT 3.1.1 client. Every method returns when the broker has confirmed."""
 
-    def __init__(self, host: str, port: int, name: str, clean: bool = True, keep_alive: int = 0) -> None:
+    def __init__(self, host: str, port: int, name: str, clean: bool = True, keep_alive: int = LASTING) -> None:
         """It never sends a ping: one that gave `keep_alive` (seconds) is as good as a process that was stopped."""
         self._socket = socket.create_connection((host, port), 10)
         flags = 2 if clean else 0

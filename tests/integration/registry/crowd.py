@@ -17,6 +17,8 @@ from threading import Thread
 SUBACK = 9
 AHEAD = 100
 """Connections that wait for their SUBACK at a time."""
+KEEP_ALIVE = 65_535
+"""Seconds. They send nothing, and 0 would be the broker's transport.defaultKeepAlive: it would close after 90 s."""
 
 
 class Crowd:
@@ -64,7 +66,7 @@ def _packet(head: int, body: bytes) -> bytes:
 def _connect(host: str, port: int, name: str) -> socket.socket:
     connection = socket.create_connection((host, port), 60)
     filters = (f"mqtt/+/mqtt/{name}/sub", f"sparkcluster/mqtt/{name}/sub")
-    connect = _packet(0x10, _text("MQTT") + b"\x04\x02\x00\x00" + _text(name))
+    connect = _packet(0x10, _text("MQTT") + b"\x04\x02" + struct.pack("!H", KEEP_ALIVE) + _text(name))
     connection.sendall(connect + _packet(0x82, b"\x00\x01" + b"".join(_text(topic) + b"\x01" for topic in filters)))
     return connection
 

@@ -14,7 +14,7 @@ from crowd import Crowd
 from history import History
 from judge import Stay
 from kazoo.exceptions import NoNodeError
-from mqtt_listener import Listener
+from mqtt_listener import LASTING, Listener
 
 from kalinka_jms.config import Broker, Settings, load
 from kalinka_jms.lab.instances import Instances
@@ -27,6 +27,9 @@ from kalinka_jms.registry.znodes import Znodes
 
 PATIENCE = 60.0
 """Seconds for what takes less than one; other work may have the machine."""
+
+LOOK = 0.5
+"""Seconds between two looks at all devices of the registry: looking costs ZooKeeper more than the devices do."""
 
 SESSION = 4.0  # seconds; the shortest that the lab's ZooKeeper grants
 
@@ -96,7 +99,7 @@ class Scene:
         listener.subscribe(*(filters or (f"mqtt/+/mqtt/{name}/sub", f"sparkcluster/mqtt/{name}/sub")))
         return listener
 
-    def listen(self, device: str, place: int, *, keep_alive: int = 0, clean: bool = True) -> Staying:
+    def listen(self, device: str, place: int, *, keep_alive: int = LASTING, clean: bool = True) -> Staying:
         """A device that comes to a broker and listens there; what it does is noted for the judge. On any thread."""
         name, host = self.name(device), self.lab.layout.of("activemq")[place]
         mark = f"mqtt/s{next(self._marks)}/mqtt/{name}/sub"
@@ -119,6 +122,11 @@ class Scene:
     def registered(self) -> set[str]:
         """All devices that have an entry, by their whole names."""
         return Writer(self.client, self.root, "", "", lambda _: None).devices()
+
+    def await_registered(self, count: int) -> None:
+        """Wait until so many devices have an entry."""
+        found = wait_until(lambda: len(self.registered()) == count, PATIENCE * 3, LOOK)
+        assert found, f"{len(self.registered())} devices are registered instead of {count}"
 
     def brokers(self, device: str) -> tuple[str, ...] | None:
         """Where it listens, newest first; None while that is not known."""
