@@ -180,9 +180,13 @@ class Backlog:
         """With a new client where the present one has failed for a while: it goes on believing in the epoch of a leader
         for minutes, and gets no other answer (Kafka stood still for 15 s: tried)."""
         now = time.monotonic()
-        if now - self._asking_since > CLIENT_AGE:
-            self._admin, self._asking_since = self._make_admin(), now
-        reading.asked = self._ask(reading.share)
+        if now - self._asking_since <= CLIENT_AGE:
+            reading.asked = self._ask(reading.share)
+            return
+        self._admin, self._asking_since = self._make_admin(), now
+        for waiting in self._readings.values():
+            if waiting.end is None:  # of a client that is gone no question is ever answered, nor times out (tried)
+                waiting.asked = self._ask(waiting.share)
 
     def _make_admin(self) -> AdminClient:
         return AdminClient(self._settings.kafka_settings(), logger=log)

@@ -138,6 +138,30 @@ def test_a_client_that_gets_no_other_answer_is_replaced(scene: Scene, monkeypatc
     assert scene.indexed() == [(0, 1)]
 
 
+def test_what_a_replaced_client_was_asked_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is gone leaves its questions open for ever."""
+    monkeypatch.setattr(module, "CLIENT_AGE", 0.0)
+    offsets = scene.send(b"one", b"two", partition=1)
+    assert scene.indexed() == []
+    first = scene.kafka.admin()
+
+    def answers(asked: dict[Any, Any], *_: Any, **__: Any) -> dict[Any, Future[Any]]:
+        [where] = asked
+        future: Future[Any] = Future()
+        if where.partition == 0:
+            future.set_exception(KafkaException(KafkaError(KafkaError._NOENT)))
+        return {where: future}
+
+    first.list_offsets = answers
+    scene.backlog._admin = first
+    other = Share("0", 1)
+    scene.backlog.index(other)
+    scene.backlog.index(Share("0", 0))
+    events = [scene.mailbox.get(timeout=10) for _ in range(2)]
+    [found] = [event for event in events if event.share is other]
+    assert [record[0] for record in found.records] == offsets and found.whole
+
+
 def test_kafka_away_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """One partition that nobody answers for holds no other one up."""
     scene.send(b"1")
