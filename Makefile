@@ -31,8 +31,12 @@ demo: tools ## See it work: devices on three brokers and Kafka, one moves, one p
 test: tools ## Run all tests, those on real servers included
 	@$(BIN)/pytest $(ARGS)
 
-bench: tools ## Measure both pipelines on the lab, beside what the libraries do alone
+bench: tools $(VENV)/.bench ## Measure Kalinka beside bare loops and Camel, and write docs/performance.md
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+$(VENV)/.bench: $(VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
 
 chaos: tools ## Break everything on the lab under load, and count every message: lost 0
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -10,6 +11,8 @@ from typing import Any
 
 import confluent_kafka
 import stomp
+
+from tests.bench.meter import rss_of
 
 PAYLOAD = b"x" * 256
 HEADERS: Any = [
@@ -114,4 +117,8 @@ if __name__ == "__main__":
     cpu = time.process_time()
     arguments = json.loads(sys.argv[2])
     result = PEERS[sys.argv[1]](*arguments)  # type: ignore[operator]
-    print(json.dumps({"messages": arguments[-1], "seconds": result, "cpu": time.process_time() - cpu}))
+    print(
+        json.dumps(
+            {"messages": arguments[-1], "seconds": result, "cpu": time.process_time() - cpu, "rss": rss_of(os.getpid())}
+        )
+    )

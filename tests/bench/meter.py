@@ -1,11 +1,10 @@
-"""What a run took: messages a second, and CPU a message as the operating system counts it."""
+"""What a run took: messages a second, and CPU a message and memory as the operating system counts them."""
 
 from __future__ import annotations
 
 import os
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,8 @@ class Run:
     seconds: float
     cpu: float
     """Seconds of CPU of the measured process, user and system."""
+    rss: float = 0.0
+    """Bytes of its resident memory at the end."""
 
     @property
     def rate(self) -> float:
@@ -31,6 +32,11 @@ class Run:
         """Microseconds of CPU a message."""
         return self.cpu / self.messages * 1e6
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """As values of a row."""
+        return {"rate": self.rate, "cpu": self.cost, "rss": self.rss}
+
 
 def cpu_of(pid: int) -> float:
     """Seconds of CPU a process has used so far (Linux)."""
@@ -38,14 +44,21 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(pid: int, count: Callable[[], int], messages: int) -> Run:
-    """Measure process `pid` from the first message that `count` shows to the last. Raises TimeoutError."""
+def rss_of(pid: int) -> float:
+    """Bytes of resident memory of a process now (Linux)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(pid: int, count: Callable[[], int], messages: int, *more: int) -> Run:
+    """Measure process `pid`, and `more`, from the first message that `count` shows to the last. Raises TimeoutError."""
+    pids = (pid, *more)
     start = _reach(count, 1)
-    began, cpu, before = time.perf_counter(), cpu_of(pid), start
+    began, cpu, before = time.perf_counter(), sum(map(cpu_of, pids)), start
     got = _reach(count, messages)
+    seconds, used = time.perf_counter() - began, sum(map(cpu_of, pids)) - cpu
     if got != messages:
         raise AssertionError(f"{got} arrived of {messages}")
-    return Run(messages - before, time.perf_counter() - began, cpu_of(pid) - cpu)
+    return Run(messages - before, seconds, used, sum(map(rss_of, pids)))
 
 
 def _reach(count: Callable[[], int], target: int) -> int:
@@ -53,14 +66,5 @@ def _reach(count: Callable[[], int], target: int) -> int:
     while (got := count()) < target:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{got} of {target} after {DEADLINE:.0f} s")
-        time.sleep(0.01)
+        time.sleep(0.02)
     return got
-
-
-def row(name: str, runs: Sequence[Run]) -> str:
-    """A row of Markdown: median (range)."""
-    return f"| {name} | {_range([run.rate for run in runs], ',.0f')} | {_range([run.cost for run in runs], '.1f')} |"
-
-
-def _range(values: Sequence[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"

@@ -1,0 +1,88 @@
+"""Memory after many messages, beside what it was after a tenth of them."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.bench import names
+from tests.bench.meter import rss_of
+from tests.bench.parts.sub import crowd
+from tests.bench.rows import AT_LEAST_ONCE, Row
+from tests.bench.scale import Scale
+from tests.bench.stand import UP, Stand
+from tests.bench.turns import Figures, say
+
+DEADLINE = 900.0
+"""Seconds that all messages may take."""
+LOOKS, APART = 10, 0.1
+"""Looks at the memory, and seconds between them: what is in flight goes up and down."""
+
+
+def run(stand: Stand, scale: Scale) -> list[Row]:
+    """One long run of each; messages come while they are carried."""
+    return [
+        _row(names.PUB, stand, _up(stand, scale)),
+        _row(names.SUB, stand, _down(stand, scale)),
+    ]
+
+
+def _row(name: str, stand: Stand, figures: Figures) -> Row:
+    row = Row(name, AT_LEAST_ONCE, stand.sync)
+    row.add(figures)
+    say(name, figures)
+    return row
+
+
+def _up(stand: Stand, scale: Scale) -> Figures:
+    start = stand.end(UP)
+    with stand.instances("pub") as (pub,):
+        pub.wait_ready(60)
+        with _meanwhile(lambda: stand.publish(scale.memory, scale.devices)):
+            return _watch(pub.pid, lambda: stand.end(UP) - start, scale.memory)
+
+
+def _down(stand: Stand, scale: Scale) -> Figures:
+    with stand.instances("registry"), crowd(scale.devices, stand.hosts) as devices, stand.instances("sub") as (sub,):
+        sub.wait_ready(60)
+        with _meanwhile(lambda: stand.produce(devices.names, scale.memory)):
+            return _watch(sub.pid, lambda: devices.received, scale.memory)
+
+
+@contextmanager
+def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
+def _watch(pid: int, count: Callable[[], int], messages: int) -> Figures:
+    begun = time.monotonic()
+    _reach(count, messages // 10)
+    early = _memory(pid)
+    _reach(count, messages)
+    seconds = time.monotonic() - begun
+    late = _memory(pid)
+    got = count()
+    assert got == messages, f"{got} arrived of {messages}"
+    return {"early": early, "rss": late, "rate": messages / seconds}
+
+
+def _memory(pid: int) -> float:
+    looks = []
+    for _ in range(LOOKS):
+        looks.append(rss_of(pid))
+        time.sleep(APART)
+    return statistics.median(looks)
+
+
+def _reach(count: Callable[[], int], target: int) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while (got := count()) < target:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{got} of {target} after {DEADLINE:.0f} s")
+        time.sleep(0.1)

@@ -1,0 +1,1 @@
+"""Other bridges, held against Kalinka."""
