@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 CANARY = "kalinka-canary"
 """The device that is never there: a send to it must be reported as undelivered."""
 
@@ -32,6 +34,7 @@ def to_mqtt(jms: str) -> str:
     return jms.translate(_SWAP)
 
 
+@lru_cache(65_536)
 def matches(filter_jms: str, destination_jms: str) -> bool:
     """Whether a JMS filter takes a destination: `*` is one level, `>` at the end is any number of them, also none."""
     if filter_jms == destination_jms:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
 
 from kalinka_jms.errors import RecordError
 from kalinka_jms.names import refusal
@@ -49,6 +49,7 @@ Record = tuple[str, bytes | None, bytes | None, RecordHeaders]
 DEFAULT_SOURCE = "kafka"
 """The source of a record that names none: a plain producer sets only key and value."""
 
+_RARE = frozenset((KALINKA_HOPS, KALINKA_ATTEMPT, MQTT_QOS, KALINKA_TIME))
 _ORDINARY_QOS = b"1"
 _QOS = {b"0": 0, b"1": 1, b"2": 2}
 
@@ -73,7 +74,7 @@ def to_record(message: Message, uplink: Uplink, broker: str) -> Record:
 
 class Command(NamedTuple):
     """A record on its way to a device. `timestamp` is Kafka's, in ms, of the record as it came first (one that
-    was handed over has it in the header `kalinka.time`); `headers` are as they came.
+    was handed over has it in the header `kalinka.time`).
 
     A tuple, because one is made for every record: a frozen dataclass takes 1 µs longer.
     """
@@ -89,7 +90,10 @@ class Command(NamedTuple):
     attempt: int
     qos: int
     timestamp: int
-    headers: tuple[tuple[str, bytes | None], ...]
+
+
+_command: Callable[[tuple[Any, ...]], Command] = partial(tuple.__new__, Command)
+"""Makes one in a fourth of the time that its own constructor takes."""
 
 
 def from_record(
@@ -111,26 +115,21 @@ def from_record(
         raise RecordError("null value")
     if key is None:
         raise RecordError("no key: the key is the device")
-    named = dict(headers) if headers else {}
-    source = named.get(KALINKA_SOURCE)
-    sender = None if source is None else _text(source)
+    device, source, id, hops, attempt = _device(key), None, "", 0, 1
+    if headers:
+        named = dict(headers)
+        if (sender := named.get(KALINKA_SOURCE)) is not None:
+            source = _text(sender)
+        id = (named.get(KALINKA_ID) or b"").decode(errors="backslashreplace")
+        if not _RARE.isdisjoint(named):
+            hops = _number(KALINKA_HOPS, named[KALINKA_HOPS]) if KALINKA_HOPS in named else 0
+            attempt = _number(KALINKA_ATTEMPT, named[KALINKA_ATTEMPT]) if KALINKA_ATTEMPT in named else 1
+            qos = min(qos, _qos(named[MQTT_QOS])) if MQTT_QOS in named else qos
+            timestamp = _time(named[KALINKA_TIME]) if KALINKA_TIME in named else timestamp
     if envelope != "plain":
-        sender, value = _opened(value)
-    id = named.get(KALINKA_ID)
-    return Command(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        device=_device(key),
-        source=sender,
-        value=value,
-        id=id.decode(errors="backslashreplace") if id else f"{topic}/{partition}/{offset}",
-        hops=_number(KALINKA_HOPS, named[KALINKA_HOPS]) if KALINKA_HOPS in named else 0,
-        attempt=_number(KALINKA_ATTEMPT, named[KALINKA_ATTEMPT]) if KALINKA_ATTEMPT in named else 1,
-        qos=min(qos, _qos(named[MQTT_QOS])) if MQTT_QOS in named else qos,
-        timestamp=_time(named[KALINKA_TIME]) if KALINKA_TIME in named else timestamp,
-        headers=tuple(headers) if headers else (),
-    )
+        source, value = _opened(value)
+    id = id or f"{topic}/{partition}/{offset}"
+    return _command((topic, partition, offset, device, source, value, id, hops, attempt, qos, timestamp))
 
 
 def message_id(message: Headers, broker: str) -> bytes:

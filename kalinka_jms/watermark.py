@@ -7,6 +7,9 @@ Used twice: for the offset that may be committed to Kafka, and for the message u
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from operator import lt
 
 
 class Watermark:
@@ -29,19 +32,23 @@ class Watermark:
 
     def add(self, n: int) -> None:
         """Begin position `n`. Raises ValueError unless it is beyond everything added before, and not before `start`."""
-        if self._newest is not None and n <= self._newest:
-            raise ValueError(f"position {n} does not come after {self._newest}")
-        self._newest = n
-        self._order.append(n)
-        self._open.add(n)
+        self.extend((n,))
 
-    def finish(self, n: int) -> None:
-        """End position `n`, in any order. Raises KeyError when it was never added or is finished already."""
-        self._open.remove(n)
+    def extend(self, numbers: Sequence[int]) -> None:
+        """Begin all these positions. Raises ValueError as `add` does, and has begun none of them then."""
+        if self._newest is not None and numbers and numbers[0] <= self._newest:
+            raise ValueError(f"position {numbers[0]} does not come after {self._newest}")
+        if not all(map(lt, numbers, islice(numbers, 1, None))):
+            raise ValueError("positions that do not grow")
+        self._newest = numbers[-1] if numbers else self._newest
+        self._order.extend(numbers)
+        self._open.update(numbers)
+
+    def finish(self, *numbers: int) -> None:
+        """End these positions, in any order. Raises KeyError when one was never added or is finished already."""
+        for n in numbers:
+            self._open.remove(n)
         order = self._order
-        if order[0] != n:
-            return
-        self._last = order.popleft()
         while order and order[0] not in self._open:
             self._last = order.popleft()
 

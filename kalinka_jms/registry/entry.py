@@ -66,7 +66,7 @@ class Entry:
 
     def owners(self, destination: str) -> tuple[str, ...]:
         """The brokers that have a listener for the JMS destination, newest first."""
-        return tuple(part.broker for part in self.parts if part.listens(destination))
+        return tuple([part.broker for part in self.parts if part.listens(destination)])
 
     def without(self, brokers: Collection[str]) -> Entry:
         """The entry as it counts while these brokers are down."""

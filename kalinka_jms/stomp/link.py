@@ -66,8 +66,7 @@ class _Transport(BaseTransport):  # type: ignore[misc]
         if not chunk:
             return self._fail("the broker closed the connection", by_broker=True)
         try:
-            frames = self._parser.feed(chunk)
-            others = self._sort(frames)
+            others = self._sort(frames := self._parser.feed(chunk))
             if frames and len(chunk) < FEW_BYTES:
                 time.sleep(PAUSE)
             return others

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from time import time
 from typing import Any
 
@@ -31,20 +32,21 @@ class Accounts:
     def __init__(self) -> None:
         self.topics: defaultdict[str, Account] = defaultdict(Account)
 
-    def take(self, share: Share, message: Any) -> None:
-        """A record came."""
-        topic = message.topic()
-        self.topics[topic].taken += 1
-        share.held[topic] += 1
+    def take(self, share: Share, topic: str, count: int) -> None:
+        """Records came."""
+        self.topics[topic].taken += count
+        share.held[topic] += count
 
-    def end(self, share: Share, message: Any, outcome: Outcome) -> None:
-        """It has its outcome."""
-        topic, stamp = message.topic(), message.timestamp()[1]
-        share.held[topic] -= 1
+    def end(self, share: Share, messages: Sequence[Any], outcome: Outcome) -> None:
+        """Records of one topic have their outcome."""
+        topic, now = messages[0].topic(), time()
+        share.held[topic] -= len(messages)
         ages = self.topics[topic].ages[outcome]
-        age = max(time() - stamp / 1000, 0.0) if stamp > 0 else 0.0
-        ages.total += age  # as `add`, without the call
-        ages.counts[bisect_left(BOUNDS, age)] += 1
+        for message in messages:
+            stamp = message.timestamp()[1]
+            age = max(now - stamp / 1000, 0.0) if stamp > 0 else 0.0
+            ages.total += age  # as `add`, without the call
+            ages.counts[bisect_left(BOUNDS, age)] += 1
 
     def give_back(self, share: Share) -> None:
         """The share ended: what it holds gets no outcome here."""

@@ -27,7 +27,7 @@ connector sends ahead, and the most that it gets a second time when it leaves.""
 class Outcomes(Protocol):
     """What becomes of it."""
 
-    def delivered(self, stream: Stream, items: Sequence[Item]) -> None: ...
+    def delivered(self, share: Share, items: Sequence[Item]) -> None: ...
 
     def freshen(self, stream: Stream, now: float) -> None: ...
 
@@ -146,7 +146,7 @@ class Custody:
         stream, count = parcel.stream, parcel.receipts.advance()
         if count and stream.share.open:
             parcel.since = now
-            self._outcomes.delivered(stream, stream.lane.advance(count, now))
+            self._outcomes.delivered(stream.share, stream.lane.advance(count, now))
             stream.tried.clear()
             self._doubted.pop(stream.device, None)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from kalinka_jms.sub.share import Item, Stream
+from kalinka_jms.sub.share import Item, Share, Stream
 
 
 class Outcomes(Protocol):
     """What the dispatcher decides."""
 
-    def delivered(self, stream: Stream, items: Sequence[Item]) -> None: ...
+    def delivered(self, share: Share, items: Sequence[Item]) -> None: ...
 
     def freshen(self, stream: Stream, now: float) -> None:
         """The stream is about to be sent: end what of it is too old."""

@@ -16,7 +16,7 @@ from kalinka_jms.registry import UNKNOWN, Directory
 from kalinka_jms.registry.entry import Entry
 from kalinka_jms.sub.custody import Custody
 from kalinka_jms.sub.decisions import Outcomes
-from kalinka_jms.sub.flight import Segment
+from kalinka_jms.sub.flight import Landing, Segment
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
 from kalinka_jms.sub.parcels import Parcel
 from kalinka_jms.sub.port import Port
@@ -61,7 +61,8 @@ class Dispatcher:
             return
         if stream.share.closing or not stream.share.open:
             return
-        self._leave(stream)
+        if stream.state is not State.IDLE:
+            self._leave(stream)
         head = stream.lane.head
         if head is None:
             stream.tried.clear()
@@ -177,7 +178,7 @@ class Dispatcher:
 
     def _route(self, stream: Stream, entry: Entry, head: Item, now: float) -> None:
         stranded = False
-        owners = entry.owners(head.destination)
+        owners = entry.owners(head.way.destination)
         for name in owners:
             port = self._ports.get(name)
             if name in stream.tried:
@@ -228,27 +229,34 @@ class Dispatcher:
     def _proven(self, port: Port, echo: Echo, now: float) -> None:
         landing = port.land(echo.transaction, echo.message)
         self._watch_canaries(port.name, landing.places, landing.silent)
-        for segment in landing.segments:
-            silent = landing.silent
-            hidden = self._presumed_absent(port.name, segment, silent) if silent else frozenset[int]()
-            self._settle(port.name, segment, segment.absent | hidden, now)
+        self._settle(port.name, landing, now)
         for parcel in landing.parcels:
             self._custody.landed(port, parcel, now)
         for parcel in landing.doubted:
             self._custody.answered(port, parcel, now)
 
-    def _settle(self, broker: str, segment: Segment, absent: frozenset[int], now: float) -> None:
-        stream = segment.stream
-        stream.state = State.IDLE
-        if not stream.share.open:
-            return
-        delivered, returned = stream.lane.settle(absent, now)
-        if delivered:
-            self._outcomes.delivered(stream, delivered)
-            stream.tried.clear()
-        if returned:
-            stream.tried.add(broker)
-        self.send(stream, now)
+    def _settle(self, broker: str, landing: Landing, now: float) -> None:
+        """What was delivered gets its outcome, all of a share at once; then the streams go on."""
+        found: defaultdict[Share, list[Item]] = defaultdict(list)
+        streams: list[Stream] = []
+        for segment in landing.segments:
+            stream, absent = segment.stream, segment.absent
+            stream.state = State.IDLE
+            if not stream.share.open:
+                continue
+            if landing.silent:
+                absent |= self._presumed_absent(broker, segment, landing.silent)
+            delivered, returned = stream.lane.settle(absent, now)
+            if delivered:
+                found[stream.share] += delivered
+                stream.tried.clear()
+            if returned:
+                stream.tried.add(broker)
+            streams.append(stream)
+        for share, items in found.items():
+            self._outcomes.delivered(share, items)
+        for stream in streams:
+            self.send(stream, now)
 
     def _distrust(self, port: Port, reason: str, now: float) -> None:
         """What the link says is not believed any more; whatever it still says belongs to an old connection."""
@@ -284,5 +292,5 @@ class Dispatcher:
         return frozenset(
             index
             for index, item in enumerate(segment.items)
-            if item.route in silent and broker not in known.owners(item.destination)
+            if item.way.place in silent and broker not in known.owners(item.way.destination)
         )

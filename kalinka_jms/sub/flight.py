@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kalinka_jms.sub.parcels import Parcel
 from kalinka_jms.sub.share import Item, Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A run of sends of one stream within a transaction, and those of them that nobody received, from 0."""
 
     stream: Stream

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from kalinka_jms.config.settings import DownRoute, Sub
 from kalinka_jms.errors import RecordError
-from kalinka_jms.records import DEFAULT_SOURCE, Command, from_record
+from kalinka_jms.records import DEFAULT_SOURCE, from_record
 from kalinka_jms.routes import CACHED, Downlinks, matches
-from kalinka_jms.sub.sends import Send, send_prefix
-from kalinka_jms.sub.share import Item
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Where the records of one stream go."""
-
-    destination: str
-    place: int
-    """That of the destination's pattern among `presence_topics`."""
-    name: str
-    """The stream's: `<Kafka topic>,<source>`, without the source where the destination does not have it."""
-    by_device: bool
-    ttl: float | None
-    """Seconds that a record is of use."""
+from kalinka_jms.sub.sends import send_prefix
+from kalinka_jms.sub.share import Item, Way
 
 
 class Items:
@@ -38,20 +23,16 @@ class Items:
         self.limited = any(limit is not None for topic in downlinks.topics for limit in self._made_limits(topic))
         """Whether any route has a limit."""
         self._way = lru_cache(CACHED)(self._made_way)
-        self._prefix = lru_cache(CACHED)(send_prefix)
 
     def fresh(self, message: Any) -> Item:
         """The item of a record of a downlink topic. Raises RecordError where it can never be delivered."""
-        route, _ = self._downlinks.route_for(message.topic())
-        return self._made(message, _command(message, message.topic(), message.key(), route))
+        return self._made(message, message.topic(), message.key())
 
     def parked(self, message: Any, device: str, name: str, id: str) -> Item:
         """The item of a parked record, whose key says what it was made of. Raises RecordError like `fresh`."""
         topic, _, _ = name.partition(",")
-        route, _ = self._downlinks.route_for(topic)
-        command = _command(message, topic, device.encode(), route)
-        item = self._made(message, command if command.id == id else command._replace(id=id))
-        item.parked, item.name = message.offset(), name
+        item = self._made(message, topic, device.encode())
+        item.parked, item.mark = message.offset(), (device, name, id, *item.mark[3:])
         return item
 
     def destination(self, device: str, name: str) -> str:
@@ -74,38 +55,38 @@ class Items:
             self._settings.max_parked if route.max_parked is None else route.max_parked,
         )
 
-    def _made(self, message: Any, command: Command) -> Item:
-        source = DEFAULT_SOURCE if command.source is None else command.source
-        way = self._way(command.topic, command.device, source)
-        send = Send(self._prefix(way.destination, command.qos), command.value)
-        size = len(command.value) + len(send.prefix)
-        item = Item(command, message, way.name, way.destination, send, way.place, size, by_device=way.by_device)
+    def _made(self, message: Any, topic: str, key: bytes | None) -> Item:
+        route, _ = self._downlinks.route_for(topic)
+        place, offset, stamp = message.partition(), message.offset(), message.timestamp()[1]
+        command = from_record(
+            topic, place, offset, key, message.value(), _headers(message), stamp, route.envelope, route.qos
+        )
+        way = self._way(topic, command.device, command.source)
+        prefix, payload = way.prefixes[command.qos], command.value
+        mark = (*way.stream, command.id, command.hops, command.attempt)
+        item = Item(way, command, message, mark, prefix, payload, len(payload) + len(prefix))
         if way.ttl is not None and command.timestamp > 0:
             item.expires = command.timestamp / 1000 + way.ttl
         return item
 
-    def _made_way(self, topic: str, device: str, source: str) -> _Way:
+    def _made_way(self, topic: str, device: str, source: str | None) -> Way:
+        source = DEFAULT_SOURCE if source is None else source
         link = self._downlinks.link(topic, device, source)
         patterns = self._downlinks.presence_topics
         place = next(number for number, pattern in enumerate(patterns) if matches(pattern, link.destination))
         # a source that is not in the destination was not looked at, and may hold anything
         name = f"{topic},{source}" if "{source}" in link.route.to else f"{topic},"
-        return _Way(link.destination, place, name, link.route.delivery == "device", self.limits(name)[0])
+        by_device, ttl = link.route.delivery == "device", self.limits(name)[0]
+        prefixes = (
+            send_prefix(link.destination, 0),
+            send_prefix(link.destination, 1),
+            send_prefix(link.destination, 2),
+        )
+        return Way((device, name), link.destination, place, by_device, ttl, prefixes)
 
 
-def _command(message: Any, topic: str, key: bytes | None, route: DownRoute) -> Command:
+def _headers(message: Any) -> Any:
     try:
-        headers = message.headers()
+        return message.headers()
     except ValueError as error:  # Kafka's headers have names in UTF-8, and nobody checks that
         raise RecordError(f"headers that cannot be read: {error}") from None
-    return from_record(
-        topic,
-        message.partition(),
-        message.offset(),
-        key,
-        message.value(),
-        headers,
-        message.timestamp()[1],
-        route.envelope,
-        route.qos,
-    )

@@ -7,7 +7,7 @@ stays at the head of the lane until it is settled, so going back never has to pu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -42,6 +42,9 @@ class Lane(Generic[T]):
         """
         if self._flying or self.held or limit < 1:
             return []
+        if len(self._items) == 1:
+            self._flying = 1
+            return [self._items[0]]
         taken: list[T] = []
         room = max_bytes
         for item in islice(self._items, limit):
@@ -52,17 +55,17 @@ class Lane(Generic[T]):
         self._flying = len(taken)
         return taken
 
-    def settle(self, undelivered: Container[int], now: float) -> tuple[list[T], list[T]]:
+    def settle(self, undelivered: Collection[int], now: float) -> tuple[list[T], list[T]]:
         """Close what is in flight, knowing the indices (of what `take` returned) that reached nobody.
 
         Returns (delivered, returned): the items before the first undelivered one leave as delivered; all from it on
         stay at the head, in order, to be sent again with the same ids. Sending only the undelivered ones again would
         put them behind their successors for good.
         """
-        count = next((index for index in range(self._flying) if index in undelivered), self._flying)
-        returned = list(islice(self._items, count, self._flying))
+        flying, self._flying = self._flying, 0
+        count = next((index for index in range(flying) if index in undelivered), flying) if undelivered else flying
+        returned = list(islice(self._items, count, flying)) if count < flying else []
         delivered = [self._items.popleft() for _ in range(count)]
-        self._flying = 0
         if delivered:
             self._since = now if self._items else None
         return delivered, returned

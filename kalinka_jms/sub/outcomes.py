@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -61,54 +61,56 @@ class Books:
         """Records by outcome."""
         return {outcome.value: self.outcomes[outcome] for outcome in Outcome}
 
-    def take(self, share: Share, message: Any) -> bool:
-        """A record came; False if it was taken before."""
-        if not share.begin(message.topic(), message.offset()):
-            return False
-        share.pending += 1
-        share.pending_bytes += _size(message)
-        self.accounts.take(share, message)
-        return True
+    def take(self, share: Share, messages: Sequence[Any]) -> Sequence[Any]:
+        """Records of one topic came; those of them that were not taken before."""
+        topic = messages[0].topic()
+        count = share.begin(topic, *[message.offset() for message in messages])
+        new = messages[len(messages) - count :]
+        share.pending += len(new)
+        share.pending_bytes += sum(map(_size, new))
+        self.accounts.take(share, topic, len(new))
+        return new
 
     def give_back(self, share: Share) -> None:
         """The share ended: what has no outcome gets none here."""
         self.accounts.give_back(share)
         share.pending = share.pending_bytes = 0
 
-    def delivered(self, share: Share, item: Item) -> None:
-        """An item needs nothing more from Kafka than its offset, or, where it had been parked, its tombstone."""
+    def delivered(self, share: Share, items: Sequence[Item]) -> None:
+        """Items need nothing more from Kafka than their offsets."""
+        share.window.add(*(marks := [item.mark for item in items]))
+        share.active.difference_update(marks)
+        topics: defaultdict[str, list[Any]] = defaultdict(list)
+        for item in items:
+            topics[item.message.topic()].append(item.message)
+        for messages in topics.values():
+            self._finished(share, messages, Outcome.DELIVERED)
+
+    def delivered_parked(self, share: Share, item: Item) -> None:
+        """An item that had been parked needs its tombstone."""
         share.window.add(item.mark)
         share.active.discard(item.mark)
-        if item.parked is None:
-            self._finished(share, item.message, Outcome.DELIVERED)
-        else:
-            self.replayed[Outcome.DELIVERED] += 1
-            share.index.remove(*item.mark[:3])
-            share.writes.append(_tombstone(share, parked_key(*item.mark[:3])))
+        self._unparked(share, *item.mark[:3], Outcome.DELIVERED)
 
     def duplicate(self, share: Share, item: Item) -> None:
         """The same record is delivered, parked or on its way: that one counts."""
-        self._finished(share, item.message, Outcome.DUPLICATE)
+        self._finished(share, [item.message], Outcome.DUPLICATE)
 
     def duplicate_parked(self, share: Share, item: Item) -> None:
         """A parked record that this instance has delivered: it lost the partition before Kafka heard of that."""
-        self.replayed[Outcome.DUPLICATE] += 1
-        share.index.remove(*item.mark[:3])
-        share.writes.append(_tombstone(share, parked_key(*item.mark[:3])))
+        self._unparked(share, *item.mark[:3], Outcome.DUPLICATE)
 
     def expire(self, share: Share, item: Item) -> None:
         """Its time ran out before it was sent."""
         share.active.discard(item.mark)
         if item.parked is None:
-            self._finished(share, item.message, Outcome.EXPIRED)
+            self._finished(share, [item.message], Outcome.EXPIRED)
         else:
             self.expire_parked(share, *item.mark[:3])
 
     def expire_parked(self, share: Share, device: str, name: str, id: str) -> None:
         """A parked record may not be kept any longer; its tombstone is written with the next batch."""
-        self.replayed[Outcome.EXPIRED] += 1
-        share.index.remove(device, name, id)
-        share.writes.append(_tombstone(share, parked_key(device, name, id)))
+        self._unparked(share, device, name, id, Outcome.EXPIRED)
 
     def end_drop(self, share: Share, device: str) -> None:
         """A request to drop what is parked for a device was carried out."""
@@ -148,7 +150,7 @@ class Books:
         for item in items:
             command = item.command
             headers, _ = _original(item.message, replay=item.parked is not None)
-            headers = _with(headers, KALINKA_ID, command.id.encode())
+            headers = _with(headers, KALINKA_ID, item.mark[2].encode())
             headers = _with(headers, KALINKA_HOPS, str(command.hops + 1).encode(), replace=True)
             if command.timestamp > 0:  # not as Kafka's timestamp: a topic may delete by it
                 headers = _with(headers, KALINKA_TIME, b"%d" % command.timestamp)
@@ -237,18 +239,23 @@ class Books:
                 key = parked_key(*write.item.mark[:3]) if write.item else write.message.key()
                 share.writes.append(_tombstone(share, key))
         else:
-            self._ended(share, write.message, outcome)
+            self._ended(share, [write.message], outcome)
         if write.item is not None:
             share.active.discard(write.item.mark)
 
-    def _finished(self, share: Share, message: Any, outcome: Outcome) -> None:
-        share.finish(message.topic(), message.offset())
-        self._ended(share, message, outcome)
+    def _unparked(self, share: Share, device: str, name: str, id: str, outcome: Outcome) -> None:
+        self.replayed[outcome] += 1
+        share.index.remove(device, name, id)
+        share.writes.append(_tombstone(share, parked_key(device, name, id)))
 
-    def _ended(self, share: Share, message: Any, outcome: Outcome) -> None:
-        share.pending -= 1
-        share.pending_bytes -= _size(message)
-        self.accounts.end(share, message, outcome)
+    def _finished(self, share: Share, messages: Sequence[Any], outcome: Outcome) -> None:
+        share.finish(messages[0].topic(), *[message.offset() for message in messages])
+        self._ended(share, messages, outcome)
+
+    def _ended(self, share: Share, messages: Sequence[Any], outcome: Outcome) -> None:
+        share.pending -= len(messages)
+        share.pending_bytes -= sum(map(_size, messages))
+        self.accounts.end(share, messages, outcome)
 
 
 def _tombstone(share: Share, key: bytes | None) -> Write:
@@ -272,7 +279,7 @@ def _original(message: Any, replay: bool) -> tuple[Headers, str]:
 
 
 def _size(message: Any) -> int:
-    return len(message.value() or b"") + len(message.key() or b"") + 100
+    return len(message) + len(message.key() or b"") + 100
 
 
 def _headers(message: Any) -> Headers:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -72,6 +73,17 @@ class Partitions:
         """The open share of a partition whose parked records are known."""
         share = self._shares.get((self._group(topic), partition))
         return share if share is not None and share.indexed else None
+
+    def sorted(self, messages: Iterable[Any]) -> Iterator[tuple[Share, list[Any]]]:
+        """What Kafka handed over, by the share and topic it is for; the order in each stays."""
+        for (topic, partition), run in groupby(messages, _place):
+            if topic is None:
+                for message in run:
+                    log.warning("Kafka says", extra={"reason": message.error().str()})
+                continue
+            share = self.share(topic, partition)
+            if share is not None:  # else it was fetched before a rebalance: it comes again, to whoever has it now
+                yield share, list(run)
 
     def admit(self, share: Share) -> None:
         """The share is ready for records."""
@@ -144,3 +156,8 @@ class Partitions:
     def _of(self, partitions: list[TopicPartition]) -> list[Share]:
         keys = {(self._group(partition.topic), partition.partition) for partition in partitions}
         return [share for key, share in self._shares.items() if key in keys]
+
+
+def _place(message: Any) -> tuple[str | None, int]:
+    """Where a record comes from; no topic for what is an error."""
+    return (None, -1) if message.error() is not None else (message.topic(), message.partition())

@@ -6,6 +6,8 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import count
+from math import inf
+from operator import attrgetter
 from typing import Protocol
 
 from kalinka_jms.config.settings import Sub
@@ -20,6 +22,10 @@ from kalinka_jms.sub.share import Item, State, Stream
 from kalinka_jms.sub.trial import Trial, Turn
 
 log = logging.getLogger("kalinka.sub")
+
+SIZE = attrgetter("size")
+
+_NONE: frozenset[int] = frozenset()
 
 TRANSACTION_BYTES = 1024 * 1024
 """Bytes of payload after which a transaction takes no further record."""
@@ -127,7 +133,7 @@ class Port:
         """The stream is ready."""
         stream.state, stream.port = State.READY, self.name
         head = stream.lane.head
-        ready = self._ready_for_device if head is not None and head.by_device else self._ready
+        ready = self._ready_for_device if head is not None and head.way.by_device else self._ready
         ready.append((next(self._tickets), stream))
 
     def depart(self, settings: Sub, canaries: Sequence[bytes], rules: Rules, now: float) -> bool:
@@ -137,7 +143,7 @@ class Port:
         items, segments = self._collect(settings.transaction, rules, now)
         if not items and not self._doubted:
             return False
-        self._write(items, segments, {item.route for item in items}, canaries, rules, now)
+        self._write(items, segments, {item.way.place for item in items}, canaries, rules, now)
         return True
 
     def _depart_by_turns(self, settings: Sub, canaries: Sequence[bytes], rules: Rules, now: float) -> bool:
@@ -148,7 +154,7 @@ class Port:
             items, segments = ([], []) if turn is Turn.CHECK else self._collect(settings.transaction, rules, now, turn)
             if items or turn is Turn.CHECK:
                 self._trial.sent(turn)
-                self._write(items, segments, {item.route for item in items} or places, canaries, rules, now)
+                self._write(items, segments, {item.way.place for item in items} or places, canaries, rules, now)
                 return True
             self._trial.none(turn)
         return self.depart(settings, canaries, rules, now)
@@ -168,7 +174,7 @@ class Port:
         self._messages += len(items) + len(own) + 1
         self._flights[number] = Flight(segments, places, set(places), self._messages, self._doubted)
         self._doubted = []
-        self._outlet.write(self._identity, encode(self._identity, number, [item.send for item in items], own))
+        self._outlet.write(self._identity, encode(self._identity, number, items, own))
 
     def doubt(self, parcel: Parcel) -> None:
         """Its device seems to be gone: have an echo come back, for what the broker said of it may be on the way."""
@@ -195,8 +201,9 @@ class Port:
         if self._trial.active:
             self._trial.landed(flight.runs)
         landing = Landing([], [], flight.doubted, flight.places, flight.silent)
+        lost = proof.undelivered
         for stream, start, size in flight.segments:
-            absent = frozenset(index - start for index in proof.undelivered if start <= index < start + size)
+            absent = frozenset(index - start for index in lost if start <= index < start + size) if lost else _NONE
             parcel = self.parcels.at(stream)
             if parcel is None:
                 landing.segments.append(Segment(stream, proof.items[start : start + size], absent))
@@ -214,11 +221,11 @@ class Port:
     def _entrust(self, items: list[Item], segments: list[tuple[Stream, int, int]], rules: Rules, now: float) -> None:
         """Note which of the sends that go out now are final by their devices' evidence only."""
         for stream, start, size in segments:
-            item = items[start]
-            if item.by_device:
-                listeners = rules.listeners(self.name, stream.device, item.destination)
+            way = items[start].way
+            if way.by_device:
+                listeners = rules.listeners(self.name, stream.device, way.destination)
                 first = self._messages + 1 + start
-                self.parcels.add(Parcel(stream, item.destination, first, Receipts(size, listeners), now))
+                self.parcels.add(Parcel(stream, way.destination, first, Receipts(size, listeners), now))
 
     def _waits(self, stream: Stream) -> bool:
         """Whether it waits here still: it may have been parked, or be ready elsewhere."""
@@ -243,31 +250,28 @@ class Port:
             stream = self._next()
             if stream is None:
                 break
-            if not self._waits(stream):
-                continue
+            if stream.state is not State.READY or stream.port != self.name:
+                continue  # it does not wait here any more
             if turn is not None and not self._turn_of(stream, turn):
                 passed.append(stream)
                 continue
             stream.state = State.IDLE
             if stream.share.closing or not stream.share.open:
                 continue
-            rules.freshen(stream, now)
+            if stream.expires < inf or stream.share.drops:
+                rules.freshen(stream, now)
             head = stream.lane.head
-            most = rules.allowance(self.name, stream) if head is not None and head.by_device else limit
+            most = rules.allowance(self.name, stream) if head is not None and head.way.by_device else limit
             most = min(most, self._trial.share(stream)) if turn is Turn.SUSPECTS else most
-            taken = stream.lane.take(min(limit - len(items), most), max(room, 0), _size)
+            taken = stream.lane.take(min(limit - len(items), most), max(room, 0), SIZE)
             if taken:
                 stream.state = State.FLYING
                 segments.append((stream, len(items), len(taken)))
                 items.extend(taken)
-                room -= sum(map(_size, taken))
+                room -= sum(map(SIZE, taken))
         for stream in passed:
             self.queue(stream)
         return items, segments
 
     def _turn_of(self, stream: Stream, turn: Turn) -> bool:
         return self._trial.share(stream) > 0 if turn is Turn.SUSPECTS else not self._trial.suspects(stream)
-
-
-def _size(item: Item) -> int:
-    return item.size

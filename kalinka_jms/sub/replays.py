@@ -168,9 +168,11 @@ class Replays:
         """The stream has nothing more in memory: go on with what is parked, or let the device go."""
         self._delays.pop((share, device, name), None)
         self._timers.pop((share, device, name), None)
-        self._start((share, device, name))
+        if share.index.count:
+            self._start((share, device, name))
         self._fill()
-        self.emptied(share, device)
+        if share.pinned:
+            self.emptied(share, device)
 
     def emptied(self, share: Share, device: str) -> None:
         """Let the device go where nothing is parked for it any more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from kalinka_jms.stomp.frames import Frame, escape
 
@@ -95,7 +96,17 @@ def send_prefix(destination: str, qos: int) -> bytes:
     return f"SEND\ndestination:/topic/{escape(destination)}\nActiveMQ.MQTT.QoS:{qos}\n".encode()
 
 
-def encode(identity: str, number: int, sends: Sequence[Send], canaries: Sequence[tuple[int, bytes]]) -> bytes:
+class Sendable(Protocol):
+    """What can be sent: a `Send`, or whatever has what one has."""
+
+    @property
+    def prefix(self) -> bytes: ...
+
+    @property
+    def payload(self) -> bytes: ...
+
+
+def encode(identity: str, number: int, sends: Sequence[Sendable], canaries: Sequence[tuple[int, bytes]]) -> bytes:
     """Return the frames of transaction `number` (unique for the connection), ready to be written.
 
     `canaries` are (place, prefix): sends to a device that is never there.

@@ -6,7 +6,7 @@ share. A share ends when the partition is taken away; nothing of it is used afte
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
@@ -16,7 +16,6 @@ from typing import Any
 from kalinka_jms.records import Command
 from kalinka_jms.sub.lane import Lane
 from kalinka_jms.sub.parked import ParkedIndex
-from kalinka_jms.sub.sends import Send
 from kalinka_jms.watermark import Watermark
 
 REMEMBERED = 10_000
@@ -41,28 +40,38 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """Where the records of one stream go."""
+
+    stream: Name
+    destination: str
+    place: int
+    """That of the destination's pattern among `presence_topics`."""
+    by_device: bool
+    """Whether a record is delivered only when the device's own evidence says so, and not when the broker has it."""
+    ttl: float | None
+    """Seconds that a record is of use."""
+    prefixes: tuple[bytes, bytes, bytes]
+    """What a SEND begins with, by QoS."""
+
+
 @dataclass(slots=True, eq=False)
 class Item:
     """One record on its way to a device. `message` is Kafka's own, for passing it on byte for byte."""
 
+    way: Way
     command: Command
     message: Any
-    name: str
-    """The stream's, within device and share."""
-    destination: str
-    send: Send
-    route: int
+    mark: Mark
+    prefix: bytes
+    """That of its SEND."""
+    payload: bytes
     size: int
     parked: int | None = None
     """The offset where it is parked, for a record that is replayed."""
     expires: float = inf
     """When its time runs out (seconds since the epoch)."""
-    by_device: bool = False
-    """Whether it is delivered only when the device's own evidence says so, and not when the broker has it."""
-
-    @property
-    def mark(self) -> Mark:
-        return self.command.device, self.name, self.command.id, self.command.hops, self.command.attempt
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +150,8 @@ class Chunk:
 
 
 class Window:
-    """The records of one partition that were delivered last: the same record once more is a duplicate.
+    """The records of one partition that were delivered last, `REMEMBERED` or more, less than twice as many: the
+    same record once more is a duplicate.
 
     It stays with the process when the partition goes and comes back (see `Partitions`), and ends with it. Between
     processes nothing is passed on but the committed offsets: what was delivered and not committed, at most
@@ -149,19 +159,19 @@ class Window:
     """
 
     def __init__(self) -> None:
-        self._marks: OrderedDict[Mark, None] = OrderedDict()
+        self._newer: set[Mark] = set()
+        self._older: set[Mark] = set()
 
-    def add(self, mark: Mark) -> None:
-        self._marks[mark] = None
-        self._marks.move_to_end(mark)
-        if len(self._marks) > REMEMBERED:
-            self._marks.popitem(last=False)
+    def add(self, *marks: Mark) -> None:
+        self._newer.update(marks)
+        if len(self._newer) >= REMEMBERED:
+            self._newer, self._older = set(), self._newer
 
     def __contains__(self, mark: object) -> bool:
-        return mark in self._marks
+        return mark in self._newer or mark in self._older
 
     def __len__(self) -> int:
-        return len(self._marks)
+        return len(self._newer | self._older)
 
 
 class Share:
@@ -215,19 +225,20 @@ class Share:
     def key(self) -> tuple[str, int]:
         return self.group, self.partition
 
-    def begin(self, topic: str, offset: int) -> bool:
-        """A record was taken from Kafka; False if it, or a later one, had been taken before."""
-        if offset <= self._newest.get(topic, -1):
-            return False
-        if topic not in self._watermarks:
-            self._watermarks[topic] = Watermark(offset)
-        self._newest[topic] = offset
-        self._watermarks[topic].add(offset)
-        return True
+    def begin(self, topic: str, *offsets: int) -> int:
+        """Records were taken from Kafka, in order. The first of them may have been taken before; how many were not."""
+        newest = self._newest.get(topic, -1)
+        old = 0 if offsets[0] > newest else sum(offset <= newest for offset in offsets)
+        if old < len(offsets):
+            if topic not in self._watermarks:
+                self._watermarks[topic] = Watermark(offsets[old])
+            self._newest[topic] = offsets[-1]
+            self._watermarks[topic].extend(offsets[old:])
+        return len(offsets) - old
 
-    def finish(self, topic: str, offset: int) -> None:
-        """Its outcome is final, or final together with the offsets that are committed next."""
-        self._watermarks[topic].finish(offset)
+    def finish(self, topic: str, *offsets: int) -> None:
+        """Their outcome is final, or final together with the offsets that are committed next."""
+        self._watermarks[topic].finish(*offsets)
 
     def positions(self) -> Iterator[tuple[str, int]]:
         """Topic and offset to commit, of every topic of which something was taken."""
@@ -258,13 +269,12 @@ class Share:
 
     def blocked(self, device: str, name: str) -> bool:
         """Whether a new record must go behind parked ones."""
-        return self.parking[device, name] > 0 or not self.index.loaded(device, name)
+        return (device, name) in self.parking or not self.index.loaded(device, name)
 
     def known(self, item: Item) -> bool:
         """Whether the same record was delivered, is parked, or is on its way."""
         mark = item.mark
-        device, name, id = mark[:3]
-        return mark in self.active or mark in self.window or self.index.has(device, name, id)
+        return mark in self.active or mark in self.window or (self.index.count > 0 and self.index.has(*mark[:3]))
 
     def leave_index(self) -> ParkedIndex | None:
         """The index for whoever has the partition next in this process; None where Kafka may know more, or other.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from kalinka_jms.config.settings import Settings
@@ -24,7 +25,7 @@ from kalinka_jms.sub.outcomes import Books
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
 from kalinka_jms.sub.replays import Reader, Replays
 from kalinka_jms.sub.sends import send_prefix
-from kalinka_jms.sub.share import Item, Outcome, Share, Stream, Write
+from kalinka_jms.sub.share import Item, Outcome, Share, State, Stream, Write
 
 log = logging.getLogger("kalinka.sub")
 
@@ -55,16 +56,16 @@ class Streams:
 
     # --- what comes
 
-    def take(self, share: Share, message: Any, now: float) -> None:
-        """A record of Kafka; nothing happens where it was taken before."""
-        if not self.books.take(share, message):
-            return
-        try:
-            item = self._items.fresh(message)
-        except RecordError as error:
-            self.books.bury(share, message, str(error))
-        else:
-            self._place(share, item, now)
+    def take(self, share: Share, messages: Sequence[Any], now: float) -> None:
+        """Records of one Kafka topic, in order; nothing happens to those that were taken before."""
+        fresh = self._items.fresh
+        for message in self.books.take(share, messages):
+            try:
+                item = fresh(message)
+            except RecordError as error:
+                self.books.bury(share, message, str(error))
+            else:
+                self._place(share, item, now)
 
     def event(self, event: LinkUp | LinkDown | Proofs, shares: Sequence[Share], now: float) -> None:
         """Something happened on a link."""
@@ -126,10 +127,14 @@ class Streams:
 
     # --- what the dispatcher decides
 
-    def delivered(self, stream: Stream, items: Sequence[Item]) -> None:
-        for item in items:
-            self.replays.returned(stream.share, item)
-            self.books.delivered(stream.share, item)
+    def delivered(self, share: Share, items: Sequence[Item]) -> None:
+        fresh = [item for item in items if item.parked is None]
+        self.books.delivered(share, fresh)
+        if len(fresh) < len(items):
+            for item in items:
+                if item.parked is not None:
+                    self.replays.returned(share, item)
+                    self.books.delivered_parked(share, item)
 
     def freshen(self, stream: Stream, now: float) -> None:
         self.expiry.freshen(stream, now)
@@ -177,18 +182,19 @@ class Streams:
         if share.known(item):
             self.books.duplicate(share, item)
             return
-        if self.expiry.over(item):
+        if item.expires < inf and self.expiry.over(item):
             self.books.expire(share, item)
             return
-        mark = item.mark
-        device, name = mark[:2]
-        share.active.add(mark)
-        if not share.blocked(device, name):
-            stream = share.stream(device, name)
+        name = item.way.stream
+        share.active.add(item.mark)
+        stream = share.streams.get(name)
+        if not (share.parking or share.index.count) or not share.blocked(*name):
+            stream = stream or share.stream(*name)
             stream.push(item, now)
-            self.dispatcher.send(stream, now)
-        elif (device, name) in share.streams and share.index.loaded(device, name):
-            share.streams[device, name].queue(item)
+            if stream.state is State.IDLE or stream.state is State.WAITING:
+                self.dispatcher.send(stream, now)
+        elif stream is not None and share.index.loaded(*name):
+            stream.queue(item)
         else:
             self.books.park(share, [item])
 

@@ -171,8 +171,7 @@ class Sub:
         self._streams.replays.look()
         self._streams.dispatcher.pump(now)
         self._batches.advance(self._partitions.shares, self._partitions.metadata, now)
-        for message in self._fetch(now):
-            self._take(message, now)
+        self._take(self._fetch(now), now)
 
     def _same_process(self) -> float:
         now = time.monotonic()
@@ -256,13 +255,9 @@ class Sub:
             self._handle(self._mailbox.get(timeout=0.05), now)
         return [] if message is None else [message]
 
-    def _take(self, message: Any, now: float) -> None:
-        if message.error() is not None:
-            log.warning("Kafka says", extra={"reason": message.error().str()})
-            return
-        share = self._partitions.share(message.topic(), message.partition())
-        if share is not None:  # else it was fetched before a rebalance: it comes again, to whoever has it now
-            self._streams.take(share, message, now)
+    def _take(self, messages: Sequence[Any], now: float) -> None:
+        for share, run in self._partitions.sorted(messages):
+            self._streams.take(share, run, now)
 
     # --- the end of a share
 

@@ -252,7 +252,7 @@ class Bench:
     def take(self, *messages: Any) -> None:
         for message in messages:
             (share,) = (share for share in self.shares if share.partition == message.partition())
-            self.streams.take(share, message, self.now)
+            self.streams.take(share, [message], self.now)
         self.settle()
 
     def commit(self, *, succeeds: bool = True) -> Any:

@@ -74,7 +74,7 @@ def test_a_parked_record_that_this_instance_had_delivered_is_not_sent_again() ->
 
 
 @given(st.lists(st.integers(0, 12)), st.integers(1, 6))
-def test_the_window_has_the_last_ones(ids: list[int], most: int) -> None:
+def test_the_window_has_the_last_ones_and_less_than_twice_as_many(ids: list[int], most: int) -> None:
     window, model = Window(), OrderedDict[int, None]()
     with patch.object(module, "REMEMBERED", most):
         for id in ids:
@@ -83,5 +83,5 @@ def test_the_window_has_the_last_ones(ids: list[int], most: int) -> None:
             model.move_to_end(id)
             while len(model) > most:
                 model.popitem(last=False)
-            assert [n for n in range(13) if ("d", "t", str(n), 0, 1) in window] == sorted(model)
-            assert len(window) <= most
+            assert all(("d", "t", str(n), 0, 1) in window for n in model)
+            assert len(window) < 2 * most or most == 1

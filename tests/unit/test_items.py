@@ -18,13 +18,13 @@ ITEMS = Items(Downlinks(DEFAULT_DOWN, ("0",)), Sub())
 
 def test_a_record_of_a_device_goes_to_its_topic() -> None:
     item = ITEMS.fresh(record(7, "d1", b"\x00x", headers=[("kalinka.source", b"s"), ("kalinka.id", b"i")]))
-    assert (item.destination, item.name, item.mark) == (
+    assert (item.way.destination, item.way.stream, item.mark) == (
         "mqtt.s.mqtt.d1.sub",
-        f"{MQTT},s",
+        ("d1", f"{MQTT},s"),
         ("d1", f"{MQTT},s", "i", 0, 1),
     )
-    assert item.send.payload == b"\x00x" and item.parked is None
-    assert ITEMS.destination("d1", item.name) == item.destination
+    assert item.payload == b"\x00x" and item.parked is None
+    assert ITEMS.destination(*item.way.stream) == item.way.destination
 
 
 def test_a_plain_record_has_the_default_source_and_its_place_as_id() -> None:
@@ -36,8 +36,8 @@ def test_a_plain_record_has_the_default_source_and_its_place_as_id() -> None:
 def test_a_source_that_the_destination_does_not_have_may_be_anything(source: bytes) -> None:
     """It is neither looked at nor part of the stream's name, or it could not be parked."""
     item = ITEMS.fresh(record(7, "d1", topic=SPARK, headers=[("kalinka.source", source)]))
-    assert item.name == f"{SPARK}," and parked_key(*item.mark[:3])
-    assert ITEMS.destination("d1", item.name) == item.destination == "sparkcluster.mqtt.d1.sub"
+    assert item.way.stream == ("d1", f"{SPARK},") and parked_key(*item.mark[:3])
+    assert ITEMS.destination(*item.way.stream) == item.way.destination == "sparkcluster.mqtt.d1.sub"
 
 
 @pytest.mark.parametrize("source", [b"a/b", b"", b"a,b", b"\x00"])
@@ -69,7 +69,7 @@ def test_a_parked_record_is_what_its_key_says() -> None:
     name = f"{MQTT},s"
     message = record(9, parked_key("d1", name, "i"), b"x", "0.parked", headers=[("kalinka.source", b"s")])
     item = ITEMS.parked(message, "d1", name, "i")
-    assert (item.mark, item.parked, item.destination) == (("d1", name, "i", 0, 1), 9, "mqtt.s.mqtt.d1.sub")
+    assert (item.mark, item.parked, item.way.destination) == (("d1", name, "i", 0, 1), 9, "mqtt.s.mqtt.d1.sub")
 
 
 def test_a_stream_without_a_route_is_dead() -> None:

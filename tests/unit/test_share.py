@@ -95,16 +95,16 @@ def test_what_is_parked_or_on_its_way_is_known() -> None:
     assert share.known(item(2, id="x"))
     share.active.clear()
     assert not share.known(item(2, id="x"))
-    share.index.add("d1", new.name, "x", 0, 1)
+    share.index.add(*new.mark[:3], 0, 1)
     assert share.known(item(2, id="x"))
 
 
 def test_the_memory_of_what_was_delivered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED", 2)
     share = Share("0", 0)
-    for offset in (1, 2, 3):
+    for offset in (1, 2, 3, 4):
         share.window.add(item(offset).mark)
-    assert [share.known(item(offset)) for offset in (1, 2, 3)] == [False, True, True]
+    assert [share.known(item(offset)) for offset in (1, 2, 3, 4)] == [False, False, True, True]
 
 
 def test_a_record_goes_behind_what_is_parked_or_about_to_be() -> None:

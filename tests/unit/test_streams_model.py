@@ -257,9 +257,9 @@ class Model(RuleBasedStateMachine):
         for share in self._shares(partition):
             if share.indexed and not share.closing:
                 start = self.positions[topic, partition]
-                for message in self.records[topic, partition][start : start + records]:
-                    self.positions[topic, partition] += 1
-                    self.streams.take(share, message, self.bench.now)
+                if run := self.records[topic, partition][start : start + records]:
+                    self.positions[topic, partition] += len(run)
+                    self.streams.take(share, run, self.bench.now)
 
     @rule(limit=st.integers(1, 9))
     def load(self, limit: int) -> None:

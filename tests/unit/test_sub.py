@@ -296,7 +296,7 @@ def test_an_error_of_kafka_s_is_told_and_no_more(world: World, caplog: pytest.Lo
 
     sub = world.sub()
     assert sub.ready.wait(10)
-    sub._take(Broken(), 0.0)
+    sub._take([Broken()], 0.0)
     assert "Kafka says" in [entry.message for entry in caplog.records] and sub.books.taken == 0
 
 
