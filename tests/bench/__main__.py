@@ -30,6 +30,7 @@ from tests.bench.stand import Stand
 
 DOCS = Path(__file__).parents[2] / "docs"
 JSON, PAGE = DOCS / "performance.json", DOCS / "performance.md"
+NOTES = DOCS / "speed.md"
 
 
 def main() -> int:
@@ -62,7 +63,7 @@ def main() -> int:
 def render() -> None:
     """Write the page and its plots from the results that are kept."""
     kept = results.load(JSON)
-    PAGE.write_text(report.page(kept))
+    PAGE.write_text(report.page(kept, notes=NOTES.exists()))
     plots.draw(kept, DOCS)
 
 

@@ -47,11 +47,12 @@ the bridge share its cores. Contenders took turns, so compare ratios; seconds ar
 the median of its rounds, with the least and the most. CPU is what the operating system counts for the process. In every
 row what arrived is what was sent, or the run would have failed.
 """
+NOTES = "\nWhere the time went, and what each change brought: [speed.md](speed.md)."
 
 
-def page(results: Results) -> str:
-    """The Markdown page for these results."""
-    blocks = [HEAD, _goals(judge(results)), *_sections(results), _measured(results)]
+def page(results: Results, *, notes: bool = False) -> str:
+    """The Markdown page for these results; `notes`: there is a page about what made it so."""
+    blocks = [HEAD, _goals(judge(results)), *_sections(results), _measured(results), NOTES if notes else ""]
     return "\n".join(blocks).rstrip() + "\n"
 
 

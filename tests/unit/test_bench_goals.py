@@ -178,4 +178,4 @@ def test_the_page_in_docs_is_the_one_of_the_results_in_docs() -> None:
     docs = Path(__file__).parents[2] / "docs"
     kept = results.load(docs / "performance.json")
     if kept:
-        assert (docs / "performance.md").read_text() == report.page(kept)
+        assert (docs / "performance.md").read_text() == report.page(kept, notes=(docs / "speed.md").exists())
