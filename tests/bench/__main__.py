@@ -107,6 +107,8 @@ def _command() -> str:
 
 def _scale(options: argparse.Namespace) -> Scale:
     given = {name: getattr(options, name) for name in ("runs", "messages", "devices") if getattr(options, name)}
+    if options.runs:
+        given["points"] = options.runs
     return replace(QUICK if options.quick else Scale(), chosen=tuple(options.contenders), **given)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+CURVES = ("devices", "bytes", "brokers", "stubs")
+"""Parts that are curves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -11,6 +14,8 @@ class Scale:
 
     runs: int = 5
     """Counted rounds, after one to warm up."""
+    points: int = 5
+    """Counted rounds of each point of a curve."""
     messages: int = 50_000
     """Messages a contender carries in a round."""
     devices: int = 1000
@@ -33,8 +38,11 @@ class Scale:
             return {"messages": self.memory, "devices": self.devices, "rounds": 1}
         if part == "latency":
             return {"rounds": self.runs, "seconds a round": round(self.seconds)}
-        amounts = {"messages": self.messages, "rounds": self.runs}
-        return amounts if part in ("devices", "stubs", "bytes") else {**amounts, "devices": self.devices}
+        if part in ("devices", "bytes", "stubs"):
+            return {"messages": self.messages, "rounds": self.points}
+        if part == "brokers":
+            return {"messages": self.messages, "rounds": self.points, "devices": self.devices}
+        return {"messages": self.messages, "rounds": self.runs, "devices": self.devices}
 
     def wants(self, name: str) -> bool:
         """Whether a contender of that name takes part."""
@@ -43,13 +51,14 @@ class Scale:
 
 QUICK = Scale(
     runs=3,
+    points=2,
     messages=15_000,
     devices=300,
     seconds=6.0,
     memory=200_000,
-    crowds=(1, 100, 1000),
+    crowds=(1, 1000),
     fake_crowds=(1000, 30_000),
-    brokers=(1, 3, 10, 20),
-    sizes=(64, 1024, 16_384, 262_144),
+    brokers=(1, 3, 20),
+    sizes=(64, 4096, 262_144),
 )
 """For a look: every part works as in a whole run, and ends within a quarter of an hour on two cores."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.bench.parts import cores, growth, latency, memory, pub, stubbed, sub
 from tests.bench.rows import Row
-from tests.bench.scale import Scale
+from tests.bench.scale import CURVES, Scale
 from tests.bench.stand import Stand
 
 PARTS: dict[str, Callable[[Stand, Scale], list[Row]]] = {
@@ -22,7 +22,7 @@ PARTS: dict[str, Callable[[Stand, Scale], list[Row]]] = {
 }
 """In the order in which they run."""
 
-GROUPS = {"growth": ("devices", "bytes", "brokers", "stubs"), "peers": ("pub", "sub")}
+GROUPS = {"growth": CURVES, "peers": ("pub", "sub")}
 """Names for several at once; peers take their turns among the others, never alone."""
 
 

@@ -44,7 +44,7 @@ def sizes(stand: Stand, scale: Scale) -> list[Row]:
 
 def _measured(stand: Stand, scale: Scale, contenders: Sequence[Contender]) -> list[Row]:
     with stand.instances("registry"):
-        return by_turns([one for one in contenders if scale.wants(one.name)], scale.runs, stand.sync)
+        return by_turns([one for one in contenders if scale.wants(one.name)], scale.points, stand.sync)
 
 
 def _up(stand: Stand, messages: int, sources: int, size: int = SIZE) -> Figures:

@@ -26,7 +26,7 @@ def devices(stand: Stand, scale: Scale) -> list[Row]:
         places = scale.fake_crowds
         up = points("pub, devices behind a stub", "devices", places, lambda n: scene.up(0, 1, n))
         down = points("sub, devices behind a stub", "devices", places, lambda n: scene.down(0, 1, n))
-        return by_turns([one for one in (*up, *down) if scale.wants(one.name)], scale.runs, "no journal")
+        return by_turns([one for one in (*up, *down) if scale.wants(one.name)], scale.points, "no journal")
 
 
 def brokers(stand: Stand, scale: Scale) -> list[Row]:
@@ -39,7 +39,7 @@ def brokers(stand: Stand, scale: Scale) -> list[Row]:
         scene = _Scene(stand, scale, stack)
         up = points("pub, brokers", "brokers", scale.brokers, lambda n: scene.up(*split(n)))
         down = points("sub, brokers", "brokers", scale.brokers, lambda n: scene.down(*split(n)))
-        return by_turns([one for one in (*up, *down) if scale.wants(one.name)], scale.runs, stand.sync)
+        return by_turns([one for one in (*up, *down) if scale.wants(one.name)], scale.points, stand.sync)
 
 
 class _Scene:
