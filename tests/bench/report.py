@@ -33,7 +33,7 @@ COLUMNS = {
     "p99": Column("p99, ms", ".1f"),
     "most": Column("longest, ms", ".1f"),
     "copies": Column("copies", ".0f"),
-    "early": Column("MB after a tenth", ".1f", 1e-6),
+    "early": Column("MB early", ".1f", 1e-6),
     "rss": Column("MB", ".1f", 1e-6),
 }
 RATIOS = ("rate", "cpu", "rss")

@@ -22,7 +22,9 @@ class Scale:
     seconds: float = 20.0
     """Of pulses in a round of `latency`."""
     memory: int = 1_000_000
-    """Messages of `memory`; the early look is after a tenth."""
+    """Messages of `memory`."""
+    early: int = 100_000
+    """Messages after which it looks first."""
     crowds: tuple[int, ...] = (1, 10, 100, 1000, 10_000)
     """Devices of the points of a curve on a real broker."""
     fake_crowds: tuple[int, ...] = (10_000, 30_000, 100_000)
@@ -35,7 +37,7 @@ class Scale:
     def amounts(self, part: str) -> dict[str, int]:
         """What the page says of a part's numbers."""
         if part == "memory":
-            return {"messages": self.memory, "devices": self.devices, "rounds": 1}
+            return {"messages": self.memory, "first look after": self.early, "devices": self.devices, "rounds": 1}
         if part == "latency":
             return {"rounds": self.runs, "seconds a round": round(self.seconds)}
         if part in ("devices", "bytes", "stubs"):
@@ -55,7 +57,7 @@ QUICK = Scale(
     messages=15_000,
     devices=300,
     seconds=6.0,
-    memory=200_000,
+    memory=300_000,
     crowds=(1, 1000),
     fake_crowds=(1000, 30_000),
     brokers=(1, 3, 20),

@@ -44,7 +44,7 @@ class Stand:
         self.servers = lab.layout.bootstrap
         self.sync = _sync(lab)
         self._turns = 0
-        self._admin = AdminClient({"bootstrap.servers": self.servers})
+        self._admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 2})
 
     def topic(self, name: str) -> str:
         """Make a topic for a contender of its own."""

@@ -1,4 +1,4 @@
-"""Memory after many messages, beside what it was after a tenth of them."""
+"""Memory after many messages, beside what it was after the first of them."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def _up(stand: Stand, scale: Scale) -> Figures:
     with stand.instances("pub") as (pub,):
         pub.wait_ready(60)
         with _meanwhile(lambda: stand.publish(scale.memory, scale.devices)):
-            return _watch(pub.pid, lambda: stand.end(UP) - start, scale.memory)
+            return _watch(pub.pid, lambda: stand.end(UP) - start, scale)
 
 
 def _down(stand: Stand, scale: Scale) -> Figures:
     with stand.instances("registry"), crowd(scale.devices, stand.hosts) as devices, stand.instances("sub") as (sub,):
         sub.wait_ready(60)
         with _meanwhile(lambda: stand.produce(devices.names, scale.memory)):
-            return _watch(sub.pid, lambda: devices.received, scale.memory)
+            return _watch(sub.pid, lambda: devices.received, scale)
 
 
 @contextmanager
@@ -60,9 +60,9 @@ def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
     thread.join()
 
 
-def _watch(pid: int, count: Callable[[], int], messages: int) -> Figures:
-    begun = time.monotonic()
-    _reach(count, messages // 10)
+def _watch(pid: int, count: Callable[[], int], scale: Scale) -> Figures:
+    begun, messages = time.monotonic(), scale.memory
+    _reach(count, scale.early)
     early = _memory(pid)
     _reach(count, messages)
     seconds = time.monotonic() - begun

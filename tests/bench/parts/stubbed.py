@@ -15,6 +15,9 @@ from tests.bench.stand import STOMP, UP, Stand
 from tests.bench.stubs import Load, Stubs
 from tests.bench.turns import Figures, by_turns
 
+EACH = 4
+"""Messages for each device, at least."""
+
 REAL = 3
 """Brokers of the lab; those beyond are stubs."""
 
@@ -53,7 +56,7 @@ class _Scene:
 
     def up(self, real: int, stubs: int, sources: int) -> Figures:
         """Every broker has the same number of messages."""
-        stand, each = self._stand, self._scale.messages // (real + stubs)
+        stand, each = self._stand, self._messages(sources) // (real + stubs)
         with Stubs([Load(each, sources)] * stubs) as canned:
             config = self._config(real, canned)
             start = stand.end(UP)
@@ -65,13 +68,17 @@ class _Scene:
 
     def down(self, real: int, stubs: int, number: int) -> Figures:
         """Records for devices that are spread over all brokers."""
-        stand, listing = self._stand, self._listing(real, stubs, number)
+        stand, listing, messages = self._stand, self._listing(real, stubs, number), self._messages(number)
         with Stubs([Load()] * stubs) as canned:
             config = self._config(real, canned, listing.root)
             start = listing.received
-            stand.produce(listing.names, self._scale.messages)
+            stand.produce(listing.names, messages)
             with stand.instances("sub", config=config) as (sub,):
                 return measure(sub.pid, lambda: listing.received - start + canned.count, self._scale.messages).figures
+
+    def _messages(self, devices: int) -> int:
+        """Enough that each device is met several times."""
+        return max(self._scale.messages, EACH * devices)
 
     def _listing(self, real: int, stubs: int, number: int) -> Listing:
         key = (real + stubs, number)
