@@ -178,7 +178,10 @@ class Dispatcher:
 
     def _route(self, stream: Stream, entry: Entry, head: Item, now: float) -> None:
         stranded = False
-        owners = entry.owners(head.way.destination)
+        way = head.way
+        if way.owners[0] is not entry:
+            way.owners = entry, entry.owners(way.destination)
+        owners = way.owners[1]
         for name in owners:
             port = self._ports.get(name)
             if name in stream.tried:

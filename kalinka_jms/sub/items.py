@@ -23,6 +23,7 @@ class Items:
         self.limited = any(limit is not None for topic in downlinks.topics for limit in self._made_limits(topic))
         """Whether any route has a limit."""
         self._way = lru_cache(CACHED)(self._made_way)
+        self._route_for = lru_cache(CACHED)(downlinks.route_for)
 
     def fresh(self, message: Any) -> Item:
         """The item of a record of a downlink topic. Raises RecordError where it can never be delivered."""
@@ -56,7 +57,7 @@ class Items:
         )
 
     def _made(self, message: Any, topic: str, key: bytes | None) -> Item:
-        route, _ = self._downlinks.route_for(topic)
+        route, _ = self._route_for(topic)
         place, offset, stamp = message.partition(), message.offset(), message.timestamp()[1]
         command = from_record(
             topic, place, offset, key, message.value(), _headers(message), stamp, route.envelope, route.qos

@@ -233,9 +233,8 @@ class Port:
 
     def _next(self) -> Stream | None:
         """Take the stream that has been ready longest, of those there is room for."""
-        ready = self._ready
-        waiting = self._ready_for_device if self.parcels.sends < UNCONFIRMED else ()
-        if waiting and (not ready or waiting[0][0] < ready[0][0]):
+        ready, waiting = self._ready, self._ready_for_device
+        if waiting and self.parcels.sends < UNCONFIRMED and (not ready or waiting[0][0] < ready[0][0]):
             ready = self._ready_for_device
         return ready.popleft()[1] if ready else None
 

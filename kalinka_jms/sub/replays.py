@@ -166,13 +166,13 @@ class Replays:
 
     def settled(self, share: Share, device: str, name: str) -> None:
         """The stream has nothing more in memory: go on with what is parked, or let the device go."""
+        if not (share.index.count or self._pins or self._delays or self._timers or self._queue):
+            return  # nothing is parked, nor waits for its turn or its time
         self._delays.pop((share, device, name), None)
         self._timers.pop((share, device, name), None)
-        if share.index.count:
-            self._start((share, device, name))
+        self._start((share, device, name))
         self._fill()
-        if share.pinned:
-            self.emptied(share, device)
+        self.emptied(share, device)
 
     def emptied(self, share: Share, device: str) -> None:
         """Let the device go where nothing is parked for it any more."""

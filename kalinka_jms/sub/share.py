@@ -40,7 +40,7 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Way:
     """Where the records of one stream go."""
 
@@ -54,6 +54,8 @@ class Way:
     """Seconds that a record is of use."""
     prefixes: tuple[bytes, bytes, bytes]
     """What a SEND begins with, by QoS."""
+    owners: tuple[object, tuple[str, ...]] = (None, ())
+    """The registry's entry as it was when it was asked last, and the brokers that it names for the destination."""
 
 
 @dataclass(slots=True, eq=False)
