@@ -84,6 +84,7 @@ class TlsChannel(Channel):
         self._arrived, self._sealed = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._arrived, self._sealed, server_hostname=host)
         self._state = threading.Lock()  # never held while the socket waits
+        self._broken: OSError | None = None
 
     def handshake(self, deadline: float) -> None:
         """Agree on TLS before the monotonic time `deadline`. Raises OSError (`ssl.SSLError` among them)."""
@@ -117,11 +118,25 @@ class TlsChannel(Channel):
         return True
 
     def _opened(self) -> bytes | None:
+        """What has arrived, all of it: OpenSSL hands out one record at a time, and a broker makes one of each frame."""
+        pieces: list[bytes] = []
         with self._state:
             try:
-                return self._tls.read(RECEIVE_SIZE)
+                while piece := self._read():
+                    pieces.append(piece)
             except ssl.SSLWantReadError:
-                return None
+                return b"".join(pieces) if pieces else None
+            except OSError as error:
+                if not pieces:
+                    raise
+                self._broken = error  # what came before it comes first
+        return b"".join(pieces)
+
+    def _read(self) -> bytes:
+        """The next record; nothing where the peer has closed. Raises OSError."""
+        if self._broken is not None:
+            raise self._broken
+        return self._tls.read(RECEIVE_SIZE)
 
     def _send(self, data: bytes) -> None:
         whole = memoryview(data)

@@ -47,6 +47,38 @@ def test_both_send_much_at_once(server: ssl.SSLContext) -> None:
     assert [frame.body for frame in heard.frames] == [BIG, b"end"]
 
 
+def test_frames_that_came_together_are_taken_together(server: ssl.SSLContext) -> None:
+    """A broker sends each frame as a TLS record of its own; the reader pauses after what it takes, not after each."""
+    batches: list[list[Frame]] = []
+    sent, ended = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.subscribed()
+        peer.send(encode("MESSAGE", [], b"first"))
+        for number in range(500):
+            peer.send(encode("MESSAGE", [], b"%d" % number))
+        sent.set()
+        peer.wait_for_close()
+
+    heard = Heard()
+
+    def sink(batch: list[Frame] | LinkLost) -> None:
+        heard(batch)
+        if isinstance(batch, list):
+            batches.append(batch)
+            assert sent.wait(PATIENCE)
+        if len(heard.frames) == 501:
+            ended.set()
+
+    with ScriptedBroker(script, server) as broker:
+        link = broker.subscribe(sink, tls={"verify": False})
+        assert ended.wait(PATIENCE)
+        link.drop("enough")
+        heard.end()
+    assert [frame.body for frame in heard.frames] == [b"first", *(b"%d" % number for number in range(500))]
+    assert len(batches) < 25  # of the socket's 64 KiB each, about
+
+
 def test_writes_go_out_while_the_sink_holds_the_reader_back(server: ssl.SSLContext) -> None:
     taken, beaten = threading.Event(), threading.Event()
 
@@ -130,6 +162,13 @@ def close_as_tls_has_it(peer: Peer) -> None:
     peer.socket.unwrap()  # type: ignore[attr-defined]
 
 
+def speak_and_close_at_once(peer: Peer) -> None:
+    peer.greet()
+    peer.frame()
+    peer.send(encode("MESSAGE", [], b"last words"))
+    peer.send(encode("ERROR", [("message", "go away")]))
+
+
 def fall_silent(peer: Peer) -> None:
     peer.greet("100,100")
     peer.wait_for_close()
@@ -147,6 +186,7 @@ def send_what_is_not_tls(peer: Peer) -> None:
     [
         (close_without_a_word, "the broker closed the connection"),
         (close_as_tls_has_it, "the broker closed the connection"),
+        (speak_and_close_at_once, "the broker reported an error: go away"),
         (fall_silent, "no heart-beat from the broker"),
         (send_what_is_not_tls, "the connection broke: "),
     ],
