@@ -51,6 +51,7 @@ CONSUMER: dict[str, Any] = _COMMON | {
     "max.poll.interval.ms": 20_000,
     "fetch.wait.max.ms": 100,
     "queued.max.messages.kbytes": 16 * 1024,
+    "fetch.queue.backoff.ms": 20,  # with the default of 1 s a reader whose queue was full stands still for most of it
 }
 _EXACT_CONSUMER = {
     "enable.auto.commit": False,

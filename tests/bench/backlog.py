@@ -2,7 +2,8 @@
 
 It fills the parked topic of group "0" with that many gigabytes, and reads all its partitions as `kalinka sub` does when
 they are assigned to it: keys and sizes into the index, the payloads left where they are. Seen with 600,000 records of
-1,000 bytes on 2 cores that had other work: 41-54 s a GB, 5 s of them processor; the rest is waiting for Kafka.
+1,000 bytes on 2 cores that had other work: 6 s a GB, 5 s of them processor (40 s with librdkafka's default for
+`fetch.queue.backoff.ms`).
 """
 
 from __future__ import annotations
