@@ -64,8 +64,8 @@ class Books:
     def take(self, share: Share, messages: Sequence[Any]) -> Sequence[Any]:
         """Records of one topic came; those of them that were not taken before."""
         topic = messages[0].topic()
-        count = share.begin(topic, *[message.offset() for message in messages])
-        new = messages[len(messages) - count :]
+        places = share.begin(topic, *[message.offset() for message in messages])
+        new = messages if len(places) == len(messages) else [messages[place] for place in places]
         share.pending += len(new)
         share.pending_bytes += sum(map(_size, new))
         self.accounts.take(share, topic, len(new))

@@ -7,10 +7,12 @@ share. A share ends when the partition is taken away; nothing of it is used afte
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from itertools import accumulate, islice
 from math import inf
+from operator import lt
 from typing import Any
 
 from kalinka_jms.records import Command
@@ -227,16 +229,22 @@ class Share:
     def key(self) -> tuple[str, int]:
         return self.group, self.partition
 
-    def begin(self, topic: str, *offsets: int) -> int:
-        """Records were taken from Kafka, in order. The first of them may have been taken before; how many were not."""
+    def begin(self, topic: str, *offsets: int) -> Sequence[int]:
+        """Records were taken from Kafka: the places of those that were not taken before.
+
+        Offsets grow, unless a topic was made anew or cut off and Kafka begins again within what it hands over."""
         newest = self._newest.get(topic, -1)
-        old = 0 if offsets[0] > newest else sum(offset <= newest for offset in offsets)
-        if old < len(offsets):
+        places: Sequence[int] = range(len(offsets))
+        if offsets[0] <= newest or not all(map(lt, offsets, islice(offsets, 1, None))):
+            before = accumulate(offsets, max, initial=newest)
+            places = [place for place, (offset, most) in enumerate(zip(offsets, before, strict=False)) if offset > most]
+            offsets = tuple([offsets[place] for place in places])
+        if offsets:
             if topic not in self._watermarks:
-                self._watermarks[topic] = Watermark(offsets[old])
+                self._watermarks[topic] = Watermark(offsets[0])
             self._newest[topic] = offsets[-1]
-            self._watermarks[topic].extend(offsets[old:])
-        return len(offsets) - old
+            self._watermarks[topic].extend(offsets)
+        return places
 
     def finish(self, topic: str, *offsets: int) -> None:
         """Their outcome is final, or final together with the offsets that are committed next."""

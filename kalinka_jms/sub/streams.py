@@ -113,6 +113,8 @@ class Streams:
         self.dispatcher.close(share)
         self.replays.close(share)
         self.books.give_back(share)
+        share.streams.clear()  # they refer to it: gc would find them, and all their records, late
+        share.writes.clear()
 
     def crowded(self, shares: Sequence[Share]) -> bool:
         """Whether the index of what is parked is full: a record more might not be found again."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
-from downlink import MQTT, SPARK, record
+from downlink import MQTT, SPARK, Bench, record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +30,32 @@ def test_what_was_taken_is_not_taken_again() -> None:
     share = Share("0", 3)
     assert share.begin(MQTT, 5) and share.begin(MQTT, 7) and share.begin(SPARK, 5)
     assert not share.begin(MQTT, 7) and not share.begin(MQTT, 6)
+
+
+def test_what_begins_again_within_a_run_was_taken_before() -> None:
+    share = Share("0", 3)
+    assert list(share.begin(MQTT, 100, 101, 5, 101, 102)) == [0, 1, 4]
+    assert list(share.begin(MQTT, 6, 103, 104, 7)) == [1, 2]
+    share.finish(MQTT, 100, 101, 102, 103)
+    assert list(share.positions()) == [(MQTT, 104)]
+
+
+def test_a_share_that_ended_is_gone_with_all_its_records() -> None:
+    """It would stay until gc finds it: with the service's thresholds that is long after the next partitions came."""
+    bench = Bench()
+    bench.up("b1")
+    bench.registry.listen("d1", "b1")
+    bench.open()
+    bench.take(record(1, "d1"), record(2, "away"))
+    gc.disable()
+    try:
+        there = weakref.ref(bench.shares[0])
+        bench.close(bench.shares[0])
+        bench.prove("b1")
+        bench.reader.closed.clear()
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 def test_a_position_is_known_as_soon_as_something_was_taken() -> None:
