@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from kalinka_jms.metrics.buckets import Buckets
 from kalinka_jms.pub.window import Window
 from kalinka_jms.records import to_record
 from kalinka_jms.routes import CACHED, Uplink
 from kalinka_jms.stomp.frames import MESSAGE, Frame
+
+LARGE = 4096
+"""Bytes of a head from which on its kind is made each time: properties of a JMS client may have a megabyte."""
 
 _LENGTH_FIRST = MESSAGE + b"\ncontent-length:"
 _ACK, _ID, _TIME = b"\nack:", b"\nmessage-id:", b"\ntimestamp:"
@@ -45,10 +48,7 @@ class Kinds:
         windows: Mapping[bytes | None, Window],
         confirmed: defaultdict[str, Buckets],
     ) -> None:
-        self._broker = broker
-        self._uplink = uplink
-        self._windows = windows
-        self._confirmed = confirmed
+        self._made = partial(_made, broker, uplink, windows, confirmed)  # no method: it would live until gc finds it
         self._known = lru_cache(CACHED)(self._made)
 
     def of(self, frame: Frame) -> tuple[Kind, bytes]:
@@ -63,12 +63,18 @@ class Kinds:
         time_end = head.find(b"\n", time + len(_TIME))
         after = b"" if time_end < 0 else head[time_end:]
         common = head[begin : ack + len(_ACK)] + head[ack_end : id + len(_ID)] + head[id_end:time] + after
-        return self._known(common), head[id + len(_ID) : id_end]
+        return (self._known if len(common) <= LARGE else self._made)(common), head[id + len(_ID) : id_end]
 
-    def _made(self, head: bytes) -> Kind:
-        """`head`: of any message of the kind, with or without the values that are each message's own."""
-        frame = Frame(head, b"")
-        uplink = self._uplink(frame)
-        topic, key, start, (_, *headers) = to_record(frame, uplink, self._broker)
-        window = self._windows[frame.raw("subscription")]
-        return Kind(window, self._confirmed[uplink.route], topic, key, start or b"", tuple(headers))
+
+def _made(
+    broker: str,
+    uplink: Callable[[Frame], Uplink],
+    windows: Mapping[bytes | None, Window],
+    confirmed: defaultdict[str, Buckets],
+    head: bytes,
+) -> Kind:
+    """`head`: of any message of the kind, with or without the values that are each message's own."""
+    frame = Frame(head, b"")
+    found = uplink(frame)
+    topic, key, start, (_, *headers) = to_record(frame, found, broker)
+    return Kind(windows[frame.raw("subscription")], confirmed[found.route], topic, key, start or b"", tuple(headers))

@@ -121,6 +121,9 @@ class Session:
         self._link.drop("the session ended")
         if self._made is not None:
             self._made.close()
+        self._inbox.clear()
+        for window in self._windows.values():
+            window.clear()
         self._account.given_back += self.received - self.acknowledged
         self._account.state(Flight())
 

@@ -61,6 +61,11 @@ class Window:
         """When the broker accepted the first of them (milliseconds since the epoch); None where that is not known."""
         return accepted(self._order[0].frame) if self._order else None
 
+    def clear(self) -> None:
+        """Let go of all messages: the broker has them. They refer to the window, and gc would find them late."""
+        self._order.clear()
+        self.failures.clear()
+
     def settle(self, now: float) -> tuple[bytes, int, int]:
         """Take away the prefix that has a verdict, and count it; `now` in seconds since the epoch.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from hypothesis import example, given
@@ -11,7 +13,7 @@ from kalinka_jms.config.settings import DEFAULT_UP
 from kalinka_jms.errors import RecordError
 from kalinka_jms.metrics.buckets import Buckets
 from kalinka_jms.pub.account import Account
-from kalinka_jms.pub.kinds import Kinds
+from kalinka_jms.pub.kinds import LARGE, Kinds
 from kalinka_jms.pub.sender import VerifiedUplinks
 from kalinka_jms.pub.window import Window
 from kalinka_jms.records import record_id, to_record
@@ -95,3 +97,23 @@ def test_messages_that_differ_in_what_is_their_own_are_of_one_kind() -> None:
     assert len(made) == 1 and len({id(kind) for kind, _ in found}) == 1
     assert [id for _, id in found] == [b"ID\\cmq-3\\c100", b"ID\\cmq-3\\c101", b"ID\\cmq-3\\c102"]
     assert isinstance(found[0][0].tally, Buckets)
+
+
+def test_a_kind_that_takes_much_memory_is_not_remembered() -> None:
+    """65,536 of them are, and a JMS client may give each of its messages a property of a megabyte."""
+    kinds = Kinds("b1", Uplinks(DEFAULT_UP, ("0",)).link_destination, WINDOWS, Account().confirmed)
+    head = b"MESSAGE\nack:1\nsubscription:1\noriginal-destination:/topic/mqtt.a.mqtt.b.pub\nmessage-id:1\ntimestamp:1"
+    small, large = Frame(head, b""), Frame(head + b"\nproperty:" + b"x" * LARGE, b"")
+    assert kinds.of(large)[0] is not kinds.of(large)[0]
+    assert kinds.of(small)[0] is kinds.of(small)[0]
+
+
+def test_kinds_are_gone_with_their_session() -> None:
+    gc.disable()
+    try:
+        kinds = Kinds("b1", Uplinks(DEFAULT_UP, ("0",)).link_destination, WINDOWS, Account().confirmed)
+        there = weakref.ref(kinds)
+        del kinds
+        assert there() is None
+    finally:
+        gc.enable()

@@ -80,6 +80,24 @@ def test_an_empty_payload_and_every_byte_cross_unchanged(up: Uplink) -> None:
     assert up.values() == bodies
 
 
+def test_a_session_that_ended_lets_go_of_its_messages(up: Uplink) -> None:
+    """They refer to their window and it to them: with the service's thresholds gc would look at that hours later."""
+    up.kafka.hold()
+    broker = up.start()
+    up.publish(100)
+    produced(up, 100)
+    ended = broker._session
+    assert ended is not None
+    windows = ended._windows.values()
+    assert sum(map(len, windows)) == 100
+    for connection in list(up.brokers.links):
+        connection.drop("a test")
+    up.wait(lambda: broker._session is not ended)
+    assert sum(map(len, windows)) == 0
+    up.kafka.release()
+    up.finish()
+
+
 # -- what can never be mapped or written
 
 
