@@ -17,10 +17,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from kalinka_jms.config import load
+from kalinka_jms.errors import LinkLost
 from kalinka_jms.lab.instances import Instance, Instances
 from kalinka_jms.lab.lab import Lab
+from kalinka_jms.lab.waiting import wait_until
+from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.stomp.link import Link
-from kalinka_jms.sub.sends import Send, encode
+from kalinka_jms.sub.sends import ECHO_TOPIC, Send, encode
 from tests.bench.meter import Run
 
 UP, DOWN = "0.mqtt.sparkcluster", "0.sparkcluster.mqtt"
@@ -32,6 +35,20 @@ _LATEST: Any = kafka_admin.OffsetSpec.latest()  # type: ignore[attr-defined, no-
 _AT_ONCE = 200
 _BUFFER = 4 * 2**20
 """Messages, and bytes, of a transaction that fills a queue."""
+
+_FILLED = 300.0
+"""Seconds until the broker has taken the last one: a disconnect waits five, and a slow broker would lose the rest."""
+
+
+class _Taken:
+    """The sink of a link that fills a queue: counts the transactions that the broker has taken."""
+
+    def __init__(self) -> None:
+        self.echoes = 0
+
+    def __call__(self, batch: list[Frame] | LinkLost) -> None:
+        if not isinstance(batch, LinkLost):
+            self.echoes += len(batch)
 
 
 class Stand:
@@ -78,13 +95,17 @@ class Stand:
         self._fill([f"/queue/{name}"], messages, 0, SIZE)
 
     def _fill(self, destinations: Sequence[str], messages: int, host: int, size: int) -> None:
-        link = Link(load(self.lab.config_path).brokers[host], lambda _: None)
+        taken = _Taken()
+        link = Link(load(self.lab.config_path).brokers[host], taken)
         link.connect()
+        link.subscribe(ECHO_TOPIC + link.identity, "1")
         prefixes = [f"SEND\ndestination:{one}\nActiveMQ.MQTT.QoS:1\npersistent:true\n".encode() for one in destinations]
         payload, step = b"x" * size, max(1, min(_AT_ONCE, _BUFFER // size))
-        for number, start in enumerate(range(0, messages, step), 1):
+        starts = range(0, messages, step)
+        for number, start in enumerate(starts, 1):
             sends = [Send(prefixes[i % len(prefixes)], payload) for i in range(start, min(start + step, messages))]
             link.write(encode(link.identity, number, sends, []))
+        assert wait_until(lambda: taken.echoes == len(starts), _FILLED), f"{taken.echoes} of {len(starts)} transactions"
         link.disconnect()
 
     def produce(self, names: Sequence[str], messages: int, topic: str = DOWN, *, size: int = SIZE) -> None:
