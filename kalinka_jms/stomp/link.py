@@ -101,7 +101,8 @@ class _Transport(BaseTransport):  # type: ignore[misc]
             self.channel.cut()
 
     def cleanup(self) -> None:
-        """Called by stomp.py as the reading thread ends."""
+        """Called by stomp.py as the reading thread ends. The unfinished frame goes: gc finds what is left here late."""
+        self._parser = Parser()
         if self.channel is not None:
             self.channel.close()
 
@@ -279,8 +280,7 @@ class Link:
 
 def _until_error(frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
     """Return the messages and the other frames, up to the first ERROR: what comes after it proves nothing any more."""
-    messages: list[Frame] = []
-    rare: list[Frame] = []
+    messages, rare = list[Frame](), list[Frame]()
     for frame in frames:
         (messages if frame.head.startswith(MESSAGE) else rare).append(frame)
         if frame.command == b"ERROR":

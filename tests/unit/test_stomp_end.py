@@ -99,6 +99,20 @@ def keep_sending(peer: Peer) -> None:
         peer.send(message(number))
 
 
+def test_an_unfinished_frame_goes_with_its_link() -> None:
+    """A link's parts refer to each other: until gc finds them they would keep it, up to 100 MB."""
+
+    def script(peer: Peer) -> None:
+        greet(peer)
+        peer.send(b"MESSAGE\ncontent-length:1000\n\nnot all of it")
+
+    heard = Heard()
+    with ScriptedBroker(script) as broker:
+        link = broker.subscribe(heard)
+        assert heard.end() == "dev1: the broker closed the connection"
+    assert link._transport._parser.buffered == 0
+
+
 def test_dropped_by_another_thread() -> None:
     heard = Heard()
     with ScriptedBroker(keep_sending) as broker:
