@@ -5,10 +5,10 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-export APT PYTHON
+export APT PYTHON KALINKA_TEST_BASE KALINKA_TEST_LAB
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test bench chaos check format wheels image image-push test-image lab-up lab-down hosts-up hosts-down test-hosts clean
+.PHONY: help install tools demo test bench chaos check format wheels image image-push test-image test-containers lab-up lab-down hosts-up hosts-down test-hosts clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -84,6 +84,9 @@ image-push: ## Push that image to a registry account of yours: make image-push O
 
 test-image: image ## Look into that image: what it is, how large, that nothing in it can be written
 	@KALINKA_TEST_CONTAINERS=1 $(BIN)/pytest tests/containers/test_image.py -s $(ARGS)
+
+test-containers: tools image ## Play the demo with all servers and the bridge in containers (needs Docker on Linux)
+	@KALINKA_TEST_CONTAINERS=1 TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/pytest tests/containers -s $(ARGS)
 
 lab-up: tools ## Start the lab: ActiveMQ, Kafka and ZooKeeper on this machine
 	@$(BIN)/kalinka lab up $(ARGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -34,14 +34,14 @@ class Crew(Protocol):
 
 
 class OwnCrew:
-    """Two instances of each service as processes of this machine."""
+    """Two instances of each service as processes of this machine, or as what `instances` makes of them."""
 
     begins = "starting two instances of each service"
     ends = "stopping the bridge"
 
-    def __init__(self, config: Path, logs: Path) -> None:
+    def __init__(self, config: Path, logs: Path, instances: Callable[[Path, Path], Instances] = Instances) -> None:
         self._logs = logs
-        self._instances = Instances(config, logs)
+        self._instances = instances(config, logs)
 
     def gather(self, services: Sequence[str]) -> None:
         for service in services:

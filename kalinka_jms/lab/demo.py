@@ -15,6 +15,7 @@ from kalinka_jms.lab.crew import Crew, OwnCrew
 from kalinka_jms.lab.device import Device, MqttBroker
 from kalinka_jms.lab.instances import tail
 from kalinka_jms.lab.lab import Lab
+from kalinka_jms.lab.layout import Layout
 from kalinka_jms.lab.ledger import Ledger, Verdict
 from kalinka_jms.lab.stage import Stage
 from kalinka_jms.lab.traffic import Traffic
@@ -45,7 +46,7 @@ class Plan:
 class Place:
     """Where it plays: brokers for the devices, Kafka, the services' configuration, a directory for their logs.
 
-    `password`: of the devices, where the brokers want one; `login`: the back end's settings, where Kafka wants them.
+    `passwords`: of the devices, where the brokers want them; `login`: the back end's settings, where Kafka wants them.
     `crew` is who runs the bridge, where that is not this machine; the configuration and the directory count for nothing
     then.
     """
@@ -54,7 +55,7 @@ class Place:
     bootstrap: str
     config: Path
     logs: Path
-    password: str | None = None
+    passwords: Mapping[str, str] = field(default_factory=dict)
     login: Mapping[str, Any] = field(default_factory=dict)
     crew: Crew | None = None
 
@@ -90,7 +91,12 @@ def tails(lab: Lab, lines: int = 15) -> str:
 
 def brokers(lab: Lab) -> list[MqttBroker]:
     """Where devices connect in the lab."""
-    return [MqttBroker(broker.node, broker.address, broker.ports["mqtt"]) for broker in lab.layout.of("activemq")]
+    return layout_brokers(lab.layout)
+
+
+def layout_brokers(layout: Layout) -> list[MqttBroker]:
+    """Where devices connect in a lab of this layout."""
+    return [MqttBroker(broker.node, broker.address, broker.ports["mqtt"]) for broker in layout.of("activemq")]
 
 
 class Demo:
@@ -101,7 +107,7 @@ class Demo:
         self._place = place
         self._stage = stage
         self._ledger = Ledger()
-        self._devices = [Device(name, self._ledger, password=place.password) for name in NAMES]
+        self._devices = [Device(name, self._ledger, password=place.passwords.get(name)) for name in NAMES]
         self._back_end = BackEnd(place.bootstrap, self._ledger, login=place.login)
         self._traffic = Traffic(self._ledger, self._devices, self._back_end, size=plan.size)
 

@@ -34,7 +34,7 @@ def test_the_demo_loses_nothing(site: Site, tmp_path: Path) -> None:
         bootstrap=site.layout.bootstrap,
         config=site.config,
         logs=tmp_path / "logs",
-        password=site.password,
+        passwords=dict.fromkeys(DEVICES, site.password),
         login=site.kafka(BACK_END),
     )
     verdict = Demo(Plan(seconds=12, rate=10), place, Lines()).play()
