@@ -105,7 +105,7 @@ def _gather(target: Path, wheel: Path | None, python: str, machine: str) -> None
             (wheel,) = Path(directory).glob("kalinka-*.whl")
         platforms = [f"--platform=manylinux{one}_{machine}" for one in ("2014", "_2_17", "_2_28")]
         where = ("--only-binary=:all:", "--implementation=cp", f"--python-version={python}", *platforms)
-        _pip("download", *where, "--dest", directory, str(wheel))
+        _pip("download", *where, "--dest", directory, f"{wheel}[sasl]")
         _pack(target, sorted(Path(directory).glob("*.whl")))
 
 

@@ -1,4 +1,4 @@
-"""Play on the three hosts, which are up and deployed: python -m tests.hosts demo | chaos | upgrade."""
+"""Play on the three hosts, which are up and deployed: python -m tests.hosts demo | chaos | upgrade | secure."""
 
 from __future__ import annotations
 
@@ -43,8 +43,18 @@ def rollout() -> Verdict:
     return upgrade(say)
 
 
+def safe() -> Verdict:
+    """The secure profile: attacks that must fail, then the demo as devices with logins."""
+    from tests.hosts.secure import attack, place
+
+    with Lines() as stage:
+        verdict = Demo(Plan(seconds=15, rate=10, patience=180), place(), stage).play()
+    attack(say)
+    return verdict
+
+
 def main(arguments: list[str]) -> int:
-    plays = {"demo": demo, "chaos": chaos, "upgrade": rollout}
+    plays = {"demo": demo, "chaos": chaos, "upgrade": rollout, "secure": safe}
     if len(arguments) != 1 or arguments[0] not in plays:
         print(__doc__, file=sys.stderr)
         return 2

@@ -1,8 +1,11 @@
-"""Wait until a Kafka node has joined and every partition has all of its copies: ready.py SERVER NODE SECONDS.
+"""Wait until a Kafka node has joined and every partition has all of its copies: ready.py
+
+ready.py SERVER NODE SECONDS [SETTINGS]
 
 Only then may the next node be stopped: with one copy behind, another node less could be one too many.
 """
 
+import json
 import sys
 import time
 
@@ -27,8 +30,8 @@ def lacks(client, node):
     return f"{len(behind)} partitions have too few copies in sync: {', '.join(behind[:3])}" if behind else ""
 
 
-def main(server, node, seconds):
-    client = AdminClient({"bootstrap.servers": server, "log_level": 0})
+def main(server, node, seconds, settings="{}"):
+    client = AdminClient({"bootstrap.servers": server, "log_level": 0, **json.loads(settings)})
     until = time.monotonic() + seconds
     while reason := lacks(client, node):
         if time.monotonic() > until:
@@ -38,4 +41,4 @@ def main(server, node, seconds):
     return 0
 
 
-sys.exit(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+sys.exit(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:]))
