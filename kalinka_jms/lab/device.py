@@ -121,6 +121,13 @@ class Device:
     def send(self, destination: str, size: int = 0) -> Payload:
         """Publish the next payload of the ledger to a device, or to the back end; does not wait for the PUBACK."""
         self.wait_listening()  # a message given to paho while it reconnects may overtake those it sends again
+        return self._send(destination, size)
+
+    def offer(self, destination: str, size: int = 0) -> Payload | None:
+        """The same where it listens at this moment; where it does not nothing is sent, and the answer is None."""
+        return self._send(destination, size) if self.listening else None
+
+    def _send(self, destination: str, size: int) -> Payload:
         payload = self._ledger.send(self.name, destination, self._at().name, time.time_ns())
         self.publish(self.topic(destination), payload.encode(size), payload)
         return payload

@@ -110,16 +110,17 @@ class Traffic:
 
     def _round(self) -> None:
         with self._lock:
-            for source, destination in self._streams():
-                source.send(destination, self._size)
+            for send, destination in self._streams():
+                send(destination, self._size)
 
-    def _streams(self) -> Iterator[tuple[Device | BackEnd, str]]:
+    # A device whose link breaks within a round is left out of it: nobody waits for it.
+    def _streams(self) -> Iterator[tuple[Callable[[str, int], object], str]]:
         names = [device.name for device in self._devices]
         for device in self._devices:
             if device.listening and device.name not in self._held_sources:
-                yield from ((device, name) for name in [*names, BACK_END] if self._open(device.name, name))
+                yield from ((device.offer, name) for name in [*names, BACK_END] if self._open(device.name, name))
         if self._back_end is not None:
-            yield from ((self._back_end, name) for name in names if self._open(BACK_END, name))
+            yield from ((self._back_end.send, name) for name in names if self._open(BACK_END, name))
 
     def _open(self, source: str, destination: str) -> bool:
         to_nobody = destination == BACK_END and self._back_end is None

@@ -1,9 +1,14 @@
-"""Play on the three hosts, which are up and deployed: python -m tests.hosts demo | chaos | upgrade | secure."""
+"""Play on the three hosts, which are up and deployed.
+
+python -m tests.hosts demo | upgrade | secure | chaos [power-off] [cut-link] [reboot]
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from kalinka_jms.errors import KalinkaError
@@ -11,7 +16,7 @@ from kalinka_jms.lab.demo import Demo, Place, Plan
 from kalinka_jms.lab.ledger import Verdict
 from kalinka_jms.lab.report import as_text
 from kalinka_jms.lab.stage import Lines
-from tests.hosts.blows import Chaos
+from tests.hosts.blows import BLOWS, Chaos
 from tests.hosts.hosts import BOOTSTRAP, BROKERS, HostsCrew
 from tests.hosts.upgrade import upgrade
 
@@ -31,9 +36,9 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - BEGUN:5.1f} s] {text}", flush=True)
 
 
-def chaos() -> Verdict:
-    """Hosts break, one after another."""
-    verdict, recoveries = Chaos(say).play()
+def chaos(names: Sequence[str]) -> Verdict:
+    """Hosts break, one after another; `names`, if any, are all that happens to them."""
+    verdict, recoveries = Chaos(say, [blow for blow in BLOWS if not names or blow.name in names]).play()
     print("\n".join(f"recovery: {one}" for one in recoveries))
     return verdict
 
@@ -54,8 +59,8 @@ def safe() -> Verdict:
 
 
 def main(arguments: list[str]) -> int:
-    plays = {"demo": demo, "chaos": chaos, "upgrade": rollout, "secure": safe}
-    if len(arguments) != 1 or arguments[0] not in plays:
+    plays = {"demo": demo, "chaos": partial(chaos, arguments[1:]), "upgrade": rollout, "secure": safe}
+    if not arguments or arguments[0] not in plays:
         print(__doc__, file=sys.stderr)
         return 2
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -49,8 +49,8 @@ class Blow:
 
 
 BLOWS = (
-    Blow("power off", "dev1", lambda host: nspawn("kill", host), lambda host: nspawn("boot", host), 5.0),
-    Blow("cut link", "dev2", lambda host: nspawn("cut", host), lambda host: nspawn("join", host), 15.0),
+    Blow("power-off", "dev1", lambda host: nspawn("kill", host), lambda host: nspawn("boot", host), 5.0),
+    Blow("cut-link", "dev2", lambda host: nspawn("cut", host), lambda host: nspawn("join", host), 15.0),
     Blow("reboot", "dev3", lambda host: nspawn("reboot", host), lambda _: None, 0.0),
 )
 
@@ -72,8 +72,9 @@ class Recovery:
 class Chaos:
     """Devices with persistent sessions, one on each host's broker, and a back end; everyone speaks to everyone."""
 
-    def __init__(self, say: Callable[[str], None], rate: float = 10.0) -> None:
+    def __init__(self, say: Callable[[str], None], blows: Sequence[Blow] = BLOWS, rate: float = 10.0) -> None:
         self._say = say
+        self._blows = blows
         self._rate = rate
         self._ledger = Witness()
         self._devices = [Device(name, self._ledger, clean=False, keepalive=KEEPALIVE) for name in NAMES]
@@ -92,7 +93,7 @@ class Chaos:
                 device.join(broker)
             self._traffic.start(self._rate)
             self._await(list(self._pairs("")), time.time_ns(), "before any blow")
-            recoveries = [self._deal(blow) for blow in BLOWS]
+            recoveries = [self._deal(blow) for blow in self._blows]
             self._traffic.stop()
             self._traffic.flush()
             wait_until(lambda: not self._ledger.missing(), PATIENCE)

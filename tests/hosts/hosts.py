@@ -18,8 +18,10 @@ NSPAWN = Path(__file__).parents[2] / "vagrant" / "nspawn"
 ADDRESSES = {"dev1": "192.168.33.20", "dev2": "192.168.33.21", "dev3": "192.168.33.22"}
 BROKERS = [MqttBroker(name, address) for name, address in ADDRESSES.items()]
 BOOTSTRAP = ",".join(f"{address}:9092" for address in ADDRESSES.values())
-METRICS = {"pub": 9181, "sub": 9191, "registry": 9201}
-"""The port of each service's first instance (the role kalinka)."""
+METRICS = {"pub": 9180, "sub": 9190, "registry": 9200}
+"""The port of each service's instances is this plus the instance's number (the role kalinka)."""
+INSTANCES = (1, 2)
+"""Of each service on each host (the role kalinka)."""
 
 PATIENCE = 240.0
 """Seconds for a host to boot, or its services to be ready, on two busy cores."""
@@ -33,21 +35,25 @@ def nspawn(*arguments: str) -> str:
     return told.stdout
 
 
-def ready(host: str, service: str) -> bool:
-    """Whether the first instance of a service on a host says that it is."""
+def ready(host: str, service: str, instance: int) -> bool:
+    """Whether an instance of a service on a host says that it is."""
     try:
-        with urlopen(f"http://{ADDRESSES[host]}:{METRICS[service]}/readyz", timeout=5) as answer:
+        with urlopen(f"http://{ADDRESSES[host]}:{METRICS[service] + instance}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
 
 
 def await_ready(hosts: Sequence[str], services: Sequence[str]) -> float:
-    """Wait until the services on the hosts are ready; the seconds that took. Raises LabError."""
+    """Wait until all instances of the services on the hosts are ready; the seconds that took. Raises LabError."""
     begun = time.monotonic()
-    wanted = [(host, service) for host in hosts for service in services]
+    wanted = [(host, service, instance) for host in hosts for service in services for instance in INSTANCES]
     if not wait_until(lambda: all(ready(*one) for one in wanted), PATIENCE):
-        late = [f"kalinka-{service} on {host}" for host, service in wanted if not ready(host, service)]
+        late = [
+            f"kalinka-{service}@{number} on {host}"
+            for host, service, number in wanted
+            if not ready(host, service, number)
+        ]
         raise LabError(f"not ready after {PATIENCE:.0f} s: {', '.join(late)}")
     return time.monotonic() - begun
 

@@ -21,12 +21,18 @@ from kalinka_jms.lab.device import MqttBroker
 from kalinka_jms.lab.ledger import Ledger
 from kalinka_jms.stomp.frames import encode
 from kalinka_jms.stomp.link import Link
-from tests.hosts.hosts import ADDRESSES, BOOTSTRAP, HostsCrew
+from tests.hosts.hosts import ADDRESSES, BOOTSTRAP, HostsCrew, nspawn
 from tests.integration.secure.intruder import Intruder
 
 PKI = Path(os.environ.get("KALINKA_PKI") or Path.home() / ".local/state/kalinka/pki")
 NOWHERE = Path("not used: the bridge runs on the hosts")
 DEAD, BACK_END = "kalinka.dead", "0.mqtt.sparkcluster"
+SECRETS = (
+    *(f"/etc/{server}/server.pem" for server in ("activemq", "kafka", "zookeeper")),
+    *(f"/etc/activemq/{name}" for name in ("broker.p12", "kalinka.properties", "users.properties")),
+    "/etc/zookeeper/login.config",
+    *(f"/etc/kalinka/secrets/{name}" for name in ("stomp", "kafka", "zookeeper", "kafka-admin")),
+)
 PATIENCE = 60.0
 BEAST, SPY, VICTIM = NAMES
 
@@ -70,7 +76,8 @@ def place() -> Place:
 
 def attack(say: Say) -> None:
     """Everything that must fail. Raises LabError where something does not."""
-    for attempt in (anonymous_stomp, publish_as_another, read_anothers_topic, forge_a_source):
+    attempts = (anonymous_stomp, publish_as_another, read_anothers_topic, forge_a_source, read_a_secret)
+    for attempt in attempts:
         attempt()
         say(f"refused: {attempt.__name__.replace('_', ' ')}")
 
@@ -113,6 +120,15 @@ def forge_a_source() -> None:
         _expect(back_end, BACK_END)
     if b"is not its sender" not in (dead.header("kalinka.reason") or b""):
         raise LabError(f"a forged source is dead for another reason: {dead.header('kalinka.reason')!r}")
+
+
+def read_a_secret() -> None:
+    """As a user of a host that is none of the services'."""
+    for host in ADDRESSES:
+        read = nspawn("ssh", host, "cat", *SECRETS, "2>/dev/null", "||", "true")
+        if read:
+            raise LabError(f"{host} lets everybody read secrets:\n{read}")
+        nspawn("ssh", host, "sudo", "ls", *SECRETS)  # they are there
 
 
 def _expect(back_end: BackEnd, topic: str, *values: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from kalinka_jms.config import load
 from kalinka_jms.errors import LabError
 from kalinka_jms.lab import artefacts
+from tests.integration.secure.acls import documented
 
 ROOT = Path(__file__).parents[2]
 SSH_CONFIG = """\
@@ -110,3 +113,11 @@ def test_another_content_or_python_is_another_name(tmp_path: Path) -> None:
     assert first != artefacts._stamp([wheel], "3.12", "x86_64")
     wheel.write_bytes(b"two")
     assert first != artefacts._stamp([wheel], "3.11", "x86_64")
+
+
+def test_the_playbooks_give_the_rights_that_the_documentation_names(tmp_path: Path) -> None:
+    rights = runpy.run_path(str(ROOT / "ansible/roles/kalinka/files/rights.py"))
+    config = tmp_path / "kalinka.toml"
+    servers = '[kafka]\n"bootstrap.servers" = "h:2"\n[zookeeper]\nhosts = "h:3"\n'
+    config.write_text(f'[[brokers]]\nname = "dev1"\nstomp = "stomp://h:1"\n{servers}')
+    assert set(rights["bindings"](load(config))) == set(documented())

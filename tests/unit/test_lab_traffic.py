@@ -25,6 +25,14 @@ class Party:
         payload = self._ledger.send(self.name, destination, self.broker.name, at=0)
         self._ledger.acknowledge(payload)
         self._parties[destination].take(payload.encode(size))
+        self.after_send()
+
+    def offer(self, destination: str, size: int = 0) -> None:
+        if self.listening:
+            self.send(destination, size)
+
+    def after_send(self) -> None:
+        """What happens then."""
 
     def take(self, body: bytes) -> None:
         if self.listening:
@@ -92,6 +100,18 @@ def test_who_does_not_listen_does_not_speak(ledger: Ledger, parties: dict[str, P
     parties["a"].listening = False
     traffic.burst(1)
     assert {source for source, _ in _pairs(ledger)} == {"b", "c", BACK_END}
+
+
+def test_nobody_waits_for_a_device_whose_link_breaks_within_a_round(
+    ledger: Ledger, parties: dict[str, Party], traffic: Traffic
+) -> None:
+    def break_link() -> None:
+        parties["a"].listening = False
+
+    parties["a"].after_send = break_link  # type: ignore[method-assign]
+    traffic.burst(1)
+    assert _pairs(ledger) == {("a", "b")} | {(source, other) for source, other in _pairs(ledger) if source != "a"}
+    assert {source for source, _ in _pairs(ledger)} == {"a", "b", "c", BACK_END}
 
 
 def test_a_device_moves_while_the_others_go_on(ledger: Ledger, parties: dict[str, Party], traffic: Traffic) -> None:

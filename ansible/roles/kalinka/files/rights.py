@@ -56,4 +56,5 @@ def main(path):
         print("made", binding)
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])
