@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -58,6 +58,15 @@ def test_a_device_that_listens_nowhere(run: Run) -> None:
     assert run("devices", "nobody", code=1) == ""
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Who starts the tests in the background has them, and what they start, ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_changes_are_followed_until_ctrl_c(lab: Lab, scene: Scene) -> None:
     device = scene.device("rover")
     command = [sys.executable, "-m", "kalinka_cli.main", "devices", device.name, "--follow", "--json"]
