@@ -17,8 +17,6 @@ class Parcel:
 
     stream: Stream
     destination: str
-    place: int
-    """That of the route among the canaries."""
     first: int
     """The message number of its first send; the others follow it."""
     receipts: Receipts

@@ -209,7 +209,6 @@ class Port:
                 landing.segments.append(Segment(stream, proof.items[start : start + size], absent))
             else:
                 self._confirm_numbers(flight, message)
-                parcel.receipts.alone = parcel.place not in flight.silent
                 for index in absent:
                     parcel.receipts.fail(index)
                 landing.parcels.append(parcel)
@@ -226,7 +225,7 @@ class Port:
             if way.by_device:
                 listeners = rules.listeners(self.name, stream.device, way.destination)
                 first = self._messages + 1 + start
-                self.parcels.add(Parcel(stream, way.destination, way.place, first, Receipts(size, listeners), now))
+                self.parcels.add(Parcel(stream, way.destination, first, Receipts(size, listeners), now))
 
     def _waits(self, stream: Stream) -> bool:
         """Whether it waits here still: it may have been parked, or be ready elsewhere."""

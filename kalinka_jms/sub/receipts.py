@@ -3,10 +3,9 @@
 Pure logic: message numbers, consumers and words of the broker in, how many sends are final out.
 
 A clean session proves a send by its dispatch to one of the device's own consumers: MQTT over this broker offers no
-more. A persistent one proves it by the broker's word that a durable subscriber acknowledged it (the device's PUBACK).
-That word names nobody, so another durable subscriber's looks the same: where there may be one (the broker did not
-report the canary of the transaction absent, or says that it wrote the message to somebody else), the dispatch to the
-device's own consumer is asked for as well.
+more. A persistent one proves it by that and by the broker's word that a durable subscriber acknowledged it (the
+device's PUBACK). That word names nobody, so another durable subscriber's looks the same; with the dispatch it proves
+never less than a clean session does.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Receipts:
     sent again behind it.
     """
 
-    __slots__ = ("_clean", "_first", "_held", "_latest", "_persistent", "_receipts", "alone", "gone", "proven")
+    __slots__ = ("_clean", "_first", "_held", "_latest", "_persistent", "_receipts", "gone", "proven")
 
     def __init__(self, count: int, listeners: Listeners) -> None:
         self._receipts = [_Receipt() for _ in range(count)]
@@ -66,9 +65,6 @@ class Receipts:
         self._clean, self._persistent = set(listeners.clean), set(listeners.persistent)
         self.gone = not listeners
         """Whether none of those who could still prove something listens any more."""
-        self.alone = False
-        """Whether the broker showed that nobody listens to all devices there: then an acknowledgement is the device's
-        own, unless it is said that the message was written to somebody else."""
         self.proven = 0
         """How many at the beginning are final."""
 
@@ -127,10 +123,6 @@ class Receipts:
     def _proves(self, receipt: _Receipt) -> bool:
         if receipt.failed:
             return False
-        if receipt.consumed and self._persistent and self._acknowledges(receipt.dispatched):
+        if receipt.consumed and not self._persistent.isdisjoint(receipt.dispatched):
             return True
         return not self._latest.persistent and not self._clean.isdisjoint(receipt.dispatched)
-
-    def _acknowledges(self, dispatched: set[str]) -> bool:
-        own = not self._persistent.isdisjoint(dispatched)
-        return own or (self.alone and dispatched <= self._clean)

@@ -77,22 +77,6 @@ def test_a_persistent_session_has_what_it_acknowledged() -> None:
     assert_delivered(bench, 2)
 
 
-def test_an_acknowledgement_is_enough_where_nobody_else_can_have_given_it() -> None:
-    bench = bench_with("b1", records=2, clean=False)
-    bench.say(bench.prove("b1"), Consumed(0), Consumed(1))
-    assert_delivered(bench, 2)
-
-
-def test_but_not_where_the_broker_hides_absence() -> None:
-    """A client on `#` may have a durable subscription too."""
-    bench = bench_with("b1", clean=False)
-    transaction = bench.prove("b1", hidden=[0])
-    bench.say(transaction, Consumed(0))
-    assert_delivered(bench, 0)
-    bench.say(transaction, *dispatched(bench, 1))
-    assert_delivered(bench, 1)
-
-
 def test_what_others_acknowledge_was_not_written_to_the_device() -> None:
     bench = bench_with("b1", clean=False)
     transaction = bench.prove("b1")

@@ -51,29 +51,6 @@ def test_what_each_kind_of_session_is_proven_by(
     assert receipts.complete is bool(proven)
 
 
-@pytest.mark.parametrize(
-    ("listeners", "written", "alone", "proven"),
-    [
-        (PERSISTENT, "", True, 1),
-        (PERSISTENT, "", False, 0),
-        (PERSISTENT, "other", True, 0),
-        (Listeners(frozenset(("c1",)), frozenset(("p1",))), "c1", True, 1),
-        (CLEAN, "", True, 0),
-        (Listeners(), "", True, 0),
-    ],
-)
-def test_an_acknowledgement_is_the_devices_own_where_nobody_else_may_give_it(
-    listeners: Listeners, written: str, alone: bool, proven: int
-) -> None:
-    """Also where the broker does not say to whom it wrote the message."""
-    receipts = Receipts(1, listeners)
-    receipts.alone = alone
-    if written:
-        receipts.dispatched(0, written)
-    receipts.consumed(0)
-    assert receipts.advance() == proven
-
-
 def test_a_failure_wins_over_everything() -> None:
     receipts = Receipts(2, PERSISTENT)
     for index in (0, 1):
@@ -137,11 +114,9 @@ listening = st.builds(
 @given(listening, st.data())
 def test_nothing_is_final_before_the_device_had_it(first: Listeners, data: st.DataObject) -> None:
     """In whatever order it is said: final is a run from the beginning and never shrinks. Each send of it was written
-    to one of the device's own consumers (or acknowledged, and nobody else can have done that), did not fail before, and
-    was acknowledged where the session is persistent."""
+    to one of the device's own consumers, did not fail before, and was acknowledged where the session is persistent."""
     receipts, written, acknowledged, failed = Receipts(4, first), [set[str]() for _ in range(4)], set[int](), set[int]()
     known, kind, proven = set(first.clean | first.persistent), first, 0
-    receipts.alone = data.draw(st.booleans())
     for _ in range(data.draw(st.integers(0, 30))):
         index = data.draw(st.integers(0, 3))
         match data.draw(st.sampled_from(("dispatched", "consumed", "fail", "listen"))):
@@ -161,8 +136,7 @@ def test_nothing_is_final_before_the_device_had_it(first: Listeners, data: st.Da
         more = receipts.advance()
         assert receipts.proven == proven + more
         for new in range(proven, receipts.proven):
-            alone = receipts.alone and new in acknowledged and written[new] <= known
-            assert (known & written[new] or alone) and new not in failed
+            assert known & written[new] and new not in failed
             assert new in acknowledged or not kind.persistent
         proven = receipts.proven
 
