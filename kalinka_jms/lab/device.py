@@ -84,6 +84,7 @@ class Device:
 
     def join(self, broker: MqttBroker, timeout: float = 15.0) -> None:
         """Connect to `broker` and subscribe; returns when it listens. Raises LabError when it does not."""
+        self.close()  # a client whose broker died would come back beside the new one
         self.broker = broker
         self._client = self._make_client()
         try:

@@ -120,8 +120,9 @@ class Scene:
         return crowd
 
     def registered(self) -> set[str]:
-        """All devices that have an entry, by their whole names."""
-        return Writer(self.client, self.root, "", "", lambda _: None).devices()
+        """The devices of this scene that have an entry, by their whole names; others may listen on the brokers too."""
+        found = Writer(self.client, self.root, "", "", lambda _: None).devices()
+        return {name for name in found if name.endswith(f"-{self.run}")}
 
     def await_registered(self, count: int) -> None:
         """Wait until so many devices have an entry."""
