@@ -40,6 +40,9 @@ CLIENT_AGE = 1.0
 CALL_TIMEOUT = 10.0
 """Seconds one question to Kafka may take before it is asked again."""
 
+SILENCE = 15.0
+"""Seconds without a word of Kafka (a record, the end, an error) about a partition that is to be read, after which the
+consumer is replaced. Longer than a transaction may stay open: what is behind one comes when it ends."""
 
 Found = tuple[int, bytes | None, int | None, int]
 
@@ -82,6 +85,13 @@ class _Reading:
     position: int = 0
     stale: bool = False
     """What is left of the records taken at once was read before a jump, and says nothing about the new place."""
+    heard: float = 0.0
+    """When Kafka said anything about it last (seconds, monotonic)."""
+
+    @property
+    def active(self) -> bool:
+        """Whether something of it is to be read."""
+        return self.indexing or bool(self.wanted)
 
 
 class Backlog:
@@ -115,7 +125,7 @@ class Backlog:
         self._orders.put(None)
 
     def _run(self) -> None:
-        self._consumer: Consumer = consumer(self._settings, "kalinka-parked", **{"enable.partition.eof": True})
+        self._consumer = self._make_consumer()
         self._admin, self._asking_since = self._make_admin(), time.monotonic()
         try:
             while self._obey():
@@ -123,6 +133,7 @@ class Backlog:
                     if reading.end is None:
                         self._locate(reading)
                 self._read()
+                self._listen()
         finally:
             self._consumer.close()
 
@@ -138,7 +149,18 @@ class Backlog:
             order()
 
     def _active(self) -> bool:
-        return any(reading.indexing or reading.wanted for reading in self._readings.values())
+        return any(reading.active for reading in self._readings.values())
+
+    def _listen(self) -> None:
+        """A consumer that says nothing is replaced: it may never go on."""
+        now = time.monotonic()
+        located = [one for one in self._readings.values() if one.active and one.end is not None]
+        if all(now - reading.heard <= SILENCE for reading in located):
+            return
+        log.warning("nothing comes of what is parked: it is read with a new client")
+        self._consumer = self._make_consumer()
+        for reading in located:
+            self._seek(reading, reading.position if reading.indexing else reading.wanted[0])
 
     def _read(self) -> None:
         for reading in self._readings.values():
@@ -188,6 +210,9 @@ class Backlog:
             if waiting.end is None:  # of a client that is gone no question is ever answered, nor times out (tried)
                 waiting.asked = self._ask(waiting.share)
 
+    def _make_consumer(self) -> Consumer:
+        return consumer(self._settings, "kalinka-parked", **{"enable.partition.eof": True})
+
     def _make_admin(self) -> AdminClient:
         return AdminClient(self._settings.kafka_settings(), logger=log)
 
@@ -208,7 +233,7 @@ class Backlog:
             del self._readings[_key(share)]
 
     def _take(self, reading: _Reading, message: Any) -> None:
-        error = message.error()
+        error, reading.heard = message.error(), time.monotonic()
         if error is not None and error.code() != KafkaCode._PARTITION_EOF:
             self._tell(error.str())
             return
@@ -249,7 +274,7 @@ class Backlog:
     def _seek(self, reading: _Reading, offset: int) -> None:
         self._unassign(reading)
         self._consumer.incremental_assign([TopicPartition(*_key(reading.share), offset)])
-        reading.position, reading.stale = offset, True
+        reading.position, reading.stale, reading.heard = offset, True, time.monotonic()
 
     def _unassign(self, reading: _Reading) -> None:
         where = TopicPartition(*_key(reading.share))

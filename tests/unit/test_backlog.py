@@ -184,6 +184,29 @@ def test_kafka_away_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch
     assert tries.count(1) == 3
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_consumer_of_which_nothing_comes_is_replaced(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, indexed: bool
+) -> None:
+    """It may never go on, though everything is well: the index is made, and what is wanted comes, all the same."""
+    monkeypatch.setattr(module, "SILENCE", 0.1)
+    scene.send(b"1", b"2", b"3")
+    scene.send(b"other", partition=1)
+    other = Share("0", 1)
+    scene.indexed(other)
+    if indexed:
+        scene.indexed()
+    mute = scene.backlog._consumer
+    consume = mute.consume
+    monkeypatch.setattr(mute, "consume", lambda *_: [m for m in consume(*_) if m.partition() == 1])
+    if not indexed:
+        assert scene.indexed() == [(0, 1), (1, 1), (2, 1)]
+    scene.backlog.load(scene.share, [1, 2])
+    scene.backlog.load(other, [0])
+    assert scene.loaded(3) in ({1: b"2", 2: b"3", 0: b"other"},)
+    assert scene.backlog._consumer is not mute and scene.quiet()
+
+
 def test_records_come_as_they_are_asked_for(scene: Scene) -> None:
     scene.send(*(b"%d" % number for number in range(10)))
     scene.indexed()
