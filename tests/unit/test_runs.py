@@ -32,7 +32,7 @@ def logs(draw: st.DrawFn) -> list[Any]:
     offsets = {MQTT: 5, SPARK: 5}
     for _ in range(draw(st.integers(1, 25))):
         topic = draw(st.sampled_from((MQTT, MQTT, MQTT, SPARK)))
-        offsets[topic] += draw(st.sampled_from((1, 1, 1, 1, 4, -2)))
+        offsets[topic] = max(0, offsets[topic] + draw(st.sampled_from((1, 1, 1, 1, 4, -2))))
         id = draw(st.sampled_from((None, None, b"i", b"j")))
         headers = (*draw(st.sampled_from(HEADERS)), *(() if id is None else (("kalinka.id", id),)))
         device, value = draw(st.sampled_from(DEVICES)), draw(st.sampled_from((b"", b"x" * 300, b"y", None)))
