@@ -11,6 +11,7 @@ import queue
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -129,8 +130,29 @@ class Commits:
         # waits for this transaction. The other way round it might look before them and never know that they are there.
         self._flush(producer)
         if batch.offsets:
-            producer.send_offsets_to_transaction(batch.positions(), batch.metadata, CALL_TIMEOUT)
+            self._send_offsets(producer, batch)
         self._patiently(producer)
+
+    def _send_offsets(self, producer: Producer, batch: Batch) -> None:
+        """With a deadline of our own: in the first transaction after Kafka had died librdkafka waited without end, past
+        the timeout that it was given, and every later batch with it (tried). A producer that is left behind in this
+        does no harm: the next one has its transactional.id, and Kafka aborts what it had begun."""
+        done: Future[None] = Future()
+
+        def call() -> None:
+            try:
+                producer.send_offsets_to_transaction(batch.positions(), batch.metadata, CALL_TIMEOUT)
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        threading.Thread(target=call, name="offsets", daemon=True).start()
+        try:
+            done.result(CALL_TIMEOUT + PAUSE)
+        except TimeoutError as error:
+            self._producer = None
+            raise KafkaException(KafkaCode(KafkaCode._TIMED_OUT, "no answer about the offsets")) from error
 
     def _produce(self, producer: Producer, write: Write) -> None:
         write.refused, answer = "", partial(_answered, write)

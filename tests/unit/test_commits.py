@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -185,3 +186,22 @@ def test_a_dead_letter_without_its_value_is_never_given_up(scene: Scene) -> None
     stub.stub = True
     scene.kafka.fail(KafkaError.MSG_SIZE_TOO_LARGE, count=4)
     assert scene.commit(stub).committed
+
+
+def test_a_call_that_never_ends_is_left_behind(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the first one after Kafka's death was, whatever timeout it was given."""
+    monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
+    made: list[Any] = []
+    forever = Event()
+
+    def producer(*args: Any, **more: Any) -> Any:
+        made.append(scene.kafka.producer(*args, **more))
+        if len(made) == 1:
+            made[0].send_offsets_to_transaction = lambda *_: forever.wait()
+        return made[-1]
+
+    monkeypatch.setattr(module, "producer", producer)
+    batch = scene.commit(write(b"v"), offset=5)
+    forever.set()
+    assert batch.committed and scene.committed() == 5 and scene.parked() == [b"v"]
+    assert len(made) == 2
