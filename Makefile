@@ -5,7 +5,6 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-export APT PYTHON KALINKA_TEST_BASE KALINKA_TEST_LAB
 
 .DEFAULT_GOAL := help
 .PHONY: help install tools demo test bench chaos check format wheels image image-push test-image test-containers lab-up lab-down hosts-up hosts-down test-hosts clean

@@ -134,7 +134,7 @@ def _options() -> argparse.Namespace:
     add("--check", action="store_true", help="compare the ratios with docs/performance.json, and write nothing")
     add("--tolerance", type=float, default=regression.TOLERANCE, help="how much worse a ratio may be")
     add("--render", action="store_true", help="measure nothing: write the page and the plots from the JSON")
-    address = os.environ.get("KALINKA_LAB_ADDRESS", "127.0.51.20")
+    address = os.environ.get("KALINKA_LAB_ADDRESS") or "127.0.51.20"
     add("--address", default=address, help="the first address of the lab")
     return parser.parse_args()
 

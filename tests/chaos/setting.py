@@ -15,7 +15,7 @@ ADDRESS = "127.0.63.20"
 
 def layout(profile: Profile, delivery: str) -> Layout:
     """Apart from the user's own lab. KALINKA_TEST_LAB takes other addresses, KALINKA_LAB_STATE another directory."""
-    address = parse_address(os.environ.get("KALINKA_TEST_LAB", ADDRESS))
+    address = parse_address(os.environ.get("KALINKA_TEST_LAB") or ADDRESS)
     given = "KALINKA_LAB_STATE" in os.environ
     state = default_state() if given else default_state().parent / f"chaos-{profile}-{address}"
     return Layout(state, profile, address, delivery_device=delivery == "device")

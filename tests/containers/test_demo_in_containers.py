@@ -22,7 +22,7 @@ def test_the_demo_in_containers_loses_nothing(tmp_path: Path) -> None:
     from kalinka_jms.lab.report import as_text
     from kalinka_jms.lab.stage import Lines
 
-    layout = Layout(tmp_path, "small", os.environ.get("KALINKA_TEST_LAB", "127.0.61.20"))
+    layout = Layout(tmp_path, "small", os.environ.get("KALINKA_TEST_LAB") or "127.0.61.20")
     with running(layout) as config, Lines() as stage:
         place = Place(
             brokers=layout_brokers(layout),

@@ -19,7 +19,7 @@ from kalinka_jms.lab import network, toolchain
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.layout import Layout, default_state
 
-ADDRESS = os.environ.get("KALINKA_TEST_LAB", "127.0.61.20")
+ADDRESS = os.environ.get("KALINKA_TEST_LAB") or "127.0.61.20"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
