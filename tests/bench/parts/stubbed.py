@@ -74,7 +74,7 @@ class _Scene:
             start = listing.received
             stand.produce(listing.names, messages)
             with stand.instances("sub", config=config) as (sub,):
-                return measure(sub.pid, lambda: listing.received - start + canned.count, self._scale.messages).figures
+                return measure(sub.pid, lambda: listing.received - start + canned.count, messages).figures
 
     def _messages(self, devices: int) -> int:
         """Enough that each device is met several times."""
