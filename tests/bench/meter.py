@@ -52,19 +52,20 @@ def rss_of(pid: int) -> float:
 def measure(pid: int, count: Callable[[], int], messages: int, *more: int) -> Run:
     """Measure process `pid`, and `more`, from the first message that `count` shows to the last. Raises TimeoutError."""
     pids = (pid, *more)
-    start = _reach(count, 1)
+    start = reach(count, 1)
     began, cpu, before = time.perf_counter(), sum(map(cpu_of, pids)), start
-    got = _reach(count, messages)
+    got = reach(count, messages)
     seconds, used = time.perf_counter() - began, sum(map(cpu_of, pids)) - cpu
     if got != messages:
         raise AssertionError(f"{got} arrived of {messages}")
     return Run(messages - before, seconds, used, sum(map(rss_of, pids)))
 
 
-def _reach(count: Callable[[], int], target: int) -> int:
-    deadline = time.monotonic() + DEADLINE
+def reach(count: Callable[[], int], target: int, timeout: float = DEADLINE, step: float = 0.02) -> int:
+    """Wait until `count` shows the target, looking every `step` seconds: what it shows then. Raises TimeoutError."""
+    deadline = time.monotonic() + timeout
     while (got := count()) < target:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{got} of {target} after {DEADLINE:.0f} s")
-        time.sleep(0.02)
+            raise TimeoutError(f"{got} of {target} after {timeout:.0f} s")
+        time.sleep(step)
     return got

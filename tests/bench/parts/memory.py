@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.bench import names
-from tests.bench.meter import rss_of
+from tests.bench.meter import reach, rss_of
 from tests.bench.parts.sub import crowd
 from tests.bench.rows import AT_LEAST_ONCE, Row
 from tests.bench.scale import Scale
@@ -18,6 +18,8 @@ from tests.bench.turns import Figures, say
 
 DEADLINE = 900.0
 """Seconds that all messages may take."""
+STEP = 0.1
+"""Seconds between two looks at how many there are."""
 LOOKS, APART = 10, 0.1
 """Looks at the memory, and seconds between them: what is in flight goes up and down."""
 
@@ -62,9 +64,9 @@ def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
 
 def _watch(pid: int, count: Callable[[], int], scale: Scale) -> Figures:
     begun, messages = time.monotonic(), scale.memory
-    _reach(count, scale.early)
+    reach(count, scale.early, DEADLINE, STEP)
     early = _memory(pid)
-    _reach(count, messages)
+    reach(count, messages, DEADLINE, STEP)
     seconds = time.monotonic() - begun
     late = _memory(pid)
     got = count()
@@ -78,11 +80,3 @@ def _memory(pid: int) -> float:
         looks.append(rss_of(pid))
         time.sleep(APART)
     return statistics.median(looks)
-
-
-def _reach(count: Callable[[], int], target: int) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while (got := count()) < target:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{got} of {target} after {DEADLINE:.0f} s")
-        time.sleep(0.1)
