@@ -20,18 +20,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from kalinka_jms.lab import servers
 from kalinka_jms.lab.instances import Instances
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.layout import Layout
 from kalinka_jms.lab.waiting import wait_until
-from tests.bench.alone import PAYLOAD
 from tests.bench.devices import Devices
 from tests.bench.meter import cpu_of
+from tests.bench.stand import DOWN, Stand
 
-TOPIC = "0.sparkcluster.mqtt"
 SILENT, TELLING = "dev1", "dev2"
 """The broker without the advisories, and one with them."""
 
@@ -79,6 +78,7 @@ class Bench:
         self.turns = 0
         self.pids = {status.name: status.pid or 0 for status in lab.status()}
         settings: dict[str, Any] = {"bootstrap.servers": lab.layout.bootstrap, "group.id": "kalinka-sub"}
+        self._stand = Stand(lab, folder)
         self._offsets = Consumer(settings | {"enable.auto.commit": False})
 
     def run(self, contender: Contender) -> Run:
@@ -93,7 +93,7 @@ class Bench:
                 instances.start("registry")
                 instances.wait_ready()
                 assert wait_until(lambda: devices.ready, 120)
-                self._produce(devices.names)
+                self._stand.produce(devices.names, self.messages)
                 (sub,) = instances.start("sub")
                 return self._measure((sub.pid, self.pids[f"{contender.broker}.activemq"]), devices)
         finally:
@@ -108,17 +108,9 @@ class Bench:
         sub, broker = (1e6 * (late - early) / self.messages for early, late in zip(before, after, strict=True))
         return Run(self.messages / seconds, sub, broker)
 
-    def _produce(self, names: Sequence[str]) -> None:
-        producer = Producer({"bootstrap.servers": self.lab.layout.bootstrap, "enable.idempotence": True})
-        for i in range(self.messages):
-            producer.produce(TOPIC, PAYLOAD, names[i % len(names)])
-            if i % 1000 == 0:
-                producer.poll(0)
-        producer.flush()
-
     def _places(self) -> list[TopicPartition]:
-        partitions = self._offsets.list_topics(TOPIC, 10).topics[TOPIC].partitions
-        return [TopicPartition(TOPIC, number) for number in partitions]
+        partitions = self._offsets.list_topics(DOWN, 10).topics[DOWN].partitions
+        return [TopicPartition(DOWN, number) for number in partitions]
 
     def _sum(self, offset: Any) -> int:
         return sum(offset(place) for place in self._places())
