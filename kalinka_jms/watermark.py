@@ -1,7 +1,7 @@
 """The contiguous finished prefix of a stream whose parts finish in any order.
 
-Used twice: for the offset that may be committed to Kafka, and for the message up to which a STOMP link may acknowledge
-(one cumulative ACK covers everything before it, so a gap acknowledged is a message lost).
+Behind it is the offset that may be committed to Kafka: that covers everything before it, so a gap committed is a record
+lost.
 """
 
 from __future__ import annotations
@@ -20,23 +20,18 @@ class Watermark:
     to the newest added one.
     """
 
-    __slots__ = ("_last", "_newest", "_open", "_order", "_start")
+    __slots__ = ("_last", "_newest", "_open", "_order")
 
-    def __init__(self, start: int | None = None) -> None:
-        """`start` is the position to report before anything is finished (where reading began), if it is known."""
-        self._start = start
-        self._last: int | None = None
-        self._newest: int | None = None if start is None else start - 1
+    def __init__(self, start: int) -> None:
+        """`start` is the position to report before anything is finished: where reading began."""
+        self._last = self._newest = start - 1
         self._order: deque[int] = deque()  # added and not yet passed by the prefix, oldest first
         self._open: set[int] = set()  # the unfinished ones among them
 
-    def add(self, n: int) -> None:
-        """Begin position `n`. Raises ValueError unless it is beyond everything added before, and not before `start`."""
-        self.extend((n,))
-
     def extend(self, numbers: Sequence[int]) -> None:
-        """Begin all these positions. Raises ValueError as `add` does, and has begun none of them then."""
-        if self._newest is not None and numbers and numbers[0] <= self._newest:
+        """Begin all these positions. Raises ValueError, and has begun none of them, unless each is beyond all before it
+        and none is before `start`."""
+        if numbers and numbers[0] <= self._newest:
             raise ValueError(f"position {numbers[0]} does not come after {self._newest}")
         if not all(map(lt, numbers, islice(numbers, 1, None))):
             raise ValueError("positions that do not grow")
@@ -53,14 +48,14 @@ class Watermark:
             self._last = order.popleft()
 
     @property
-    def position(self) -> int | None:
+    def position(self) -> int:
         """The offset to commit: one past the finished prefix; `start` while there is none."""
-        return self._start if self._last is None else self._last + 1
+        return self._last + 1
 
     @property
-    def last(self) -> int | None:
-        """The last position of the finished prefix, up to which a cumulative ACK may go; None while there is none."""
-        return self._last
+    def newest(self) -> int:
+        """The last position that was begun; the one before `start` while there is none."""
+        return self._newest
 
     @property
     def pending(self) -> int:

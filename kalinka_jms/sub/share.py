@@ -253,7 +253,6 @@ class Share:
     def positions(self) -> Iterator[tuple[str, int]]:
         """Topic and offset to commit, of every topic of which something was taken."""
         for topic, watermark in self._watermarks.items():
-            assert watermark.position is not None
             yield topic, watermark.position
 
     def moved(self) -> Iterator[tuple[str, int]]:

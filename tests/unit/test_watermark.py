@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
@@ -15,50 +16,54 @@ positions = st.sets(st.integers(min_value=0, max_value=10_000), min_size=1).map(
 
 
 def test_nothing_is_finished_at_first() -> None:
-    watermark = Watermark()
-    assert (watermark.position, watermark.last, watermark.pending) == (None, None, 0)
+    watermark = Watermark(7)
+    assert (watermark.position, watermark.newest, watermark.pending) == (7, 6, 0)
 
 
 def test_the_start_is_the_position_until_something_is_finished() -> None:
     watermark = Watermark(7)
-    watermark.add(9)
-    before = (watermark.position, watermark.last)
+    watermark.extend([9])
+    before = watermark.position
     watermark.finish(9)
-    after = (watermark.position, watermark.last)
-    assert (before, after) == ((7, None), (10, 9))
+    assert (before, watermark.position) == (7, 10)
 
 
 def test_a_gap_in_the_positions_is_no_gap_in_the_prefix() -> None:
-    watermark = Watermark()
-    for n in (1, 5, 9):
-        watermark.add(n)
+    watermark = Watermark(1)
+    watermark.extend([1, 5, 9])
     watermark.finish(5)
     assert watermark.pending == 2
     watermark.finish(1)
-    assert (watermark.last, watermark.position) == (5, 6)
+    assert watermark.position == 6
 
 
 @pytest.mark.parametrize("n", [3, 4])
 def test_positions_only_grow(n: int) -> None:
-    watermark = Watermark()
-    watermark.add(4)
+    watermark = Watermark(4)
+    watermark.extend([4])
     watermark.finish(4)
     with pytest.raises(ValueError, match="does not come after 4"):
-        watermark.add(n)
+        watermark.extend([n])
+
+
+def test_of_a_run_that_falls_nothing_has_begun() -> None:
+    watermark = Watermark(4)
+    with pytest.raises(ValueError):
+        watermark.extend([4, 6, 5])
+    assert (watermark.newest, watermark.pending) == (3, 0)
 
 
 def test_nothing_lies_before_the_start() -> None:
     watermark = Watermark(10)
     with pytest.raises(ValueError):
-        watermark.add(9)
-    watermark.add(10)
+        watermark.extend([9])
+    watermark.extend([10])
 
 
 @given(positions, st.data())
 def test_what_is_unknown_or_finished_cannot_be_finished(added: list[int], data: st.DataObject) -> None:
-    watermark = Watermark()
-    for n in added:
-        watermark.add(n)
+    watermark = Watermark(added[0])
+    watermark.extend(added)
     unknown = data.draw(st.integers(min_value=-10, max_value=10_010).filter(lambda n: n not in added))
     with pytest.raises(KeyError):
         watermark.finish(unknown)
@@ -70,24 +75,22 @@ def test_what_is_unknown_or_finished_cannot_be_finished(added: list[int], data: 
 
 @given(positions, st.randoms(use_true_random=False))
 def test_any_order_of_finishing_ends_at_the_last(added: list[int], random: object) -> None:
-    watermark = Watermark()
-    for n in added:
-        watermark.add(n)
+    watermark = Watermark(added[0])
+    watermark.extend(added)
     order = list(added)
     random.shuffle(order)  # type: ignore[attr-defined]
     seen = -1
     for n in order:
         watermark.finish(n)
-        reached = -1 if watermark.last is None else watermark.last
-        assert reached >= seen, "the prefix never goes back"
-        seen = reached
-    assert (watermark.last, watermark.position, watermark.pending) == (added[-1], added[-1] + 1, 0)
+        assert watermark.position >= seen, "the prefix never goes back"
+        seen = watermark.position
+    assert (watermark.position, watermark.newest, watermark.pending) == (added[-1] + 1, added[-1], 0)
 
 
 def test_memory_follows_the_window_and_not_the_stream() -> None:
-    watermark = Watermark()
+    watermark = Watermark(0)
     for n in range(50_000):
-        watermark.add(n)
+        watermark.extend([n])
         if n >= 100:
             watermark.finish(n - 100)
     assert watermark.pending == 100
@@ -95,18 +98,18 @@ def test_memory_follows_the_window_and_not_the_stream() -> None:
 
 
 class WatermarkMachine(RuleBasedStateMachine):
-    @initialize(start=st.none() | st.integers(min_value=0, max_value=5))
-    def begin(self, start: int | None) -> None:
+    @initialize(start=st.integers(min_value=0, max_value=5))
+    def begin(self, start: int) -> None:
         self.start = start
         self.watermark = Watermark(start)
         self.added: list[int] = []
         self.finished: set[int] = set()
 
-    @rule(gap=st.integers(min_value=0, max_value=4))
-    def add(self, gap: int) -> None:
-        n = (self.added[-1] + 1 if self.added else self.start or 0) + gap
-        self.watermark.add(n)
-        self.added.append(n)
+    @rule(gaps=st.lists(st.integers(min_value=0, max_value=4), max_size=3))
+    def extend(self, gaps: list[int]) -> None:
+        begun = list(accumulate(gaps, lambda n, gap: n + 1 + gap, initial=self.watermark.newest))[1:]
+        self.watermark.extend(begun)
+        self.added += begun
 
     @precondition(lambda self: len(self.finished) < len(self.added))
     @rule(data=st.data())
@@ -135,9 +138,8 @@ class WatermarkMachine(RuleBasedStateMachine):
             if n not in self.finished:
                 break
             prefix.append(n)
-        last = prefix[-1] if prefix else None
-        assert self.watermark.last == last
-        assert self.watermark.position == (self.start if last is None else last + 1)
+        assert self.watermark.newest == (self.added[-1] if self.added else self.start - 1)
+        assert self.watermark.position == (prefix[-1] + 1 if prefix else self.start)
         assert self.watermark.pending == len(self.added) - len(self.finished)
 
 
