@@ -10,9 +10,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from itertools import accumulate, islice
+from itertools import accumulate
 from math import inf
-from operator import lt
 from typing import Any
 
 from kalinka_jms.records import Command
@@ -222,7 +221,6 @@ class Share:
         """The same, by topic."""
         self.pending_bytes = 0
         self._watermarks: dict[str, Watermark] = {}
-        self._newest: dict[str, int] = {}
         self._committed: dict[str, int] = {}
 
     @property
@@ -233,18 +231,17 @@ class Share:
         """Records were taken from Kafka: the places of those that were not taken before.
 
         Offsets grow, unless a topic was made anew or cut off and Kafka begins again within what it hands over."""
-        newest = self._newest.get(topic, -1)
-        places: Sequence[int] = range(len(offsets))
-        if offsets[0] <= newest or not all(map(lt, offsets, islice(offsets, 1, None))):
-            before = accumulate(offsets, max, initial=newest)
+        watermark = self._watermarks.get(topic)
+        if watermark is None:
+            watermark = self._watermarks[topic] = Watermark(offsets[0])
+        try:
+            watermark.extend(offsets)
+            return range(len(offsets))
+        except ValueError:
+            before = accumulate(offsets, max, initial=watermark.newest)
             places = [place for place, (offset, most) in enumerate(zip(offsets, before, strict=False)) if offset > most]
-            offsets = tuple([offsets[place] for place in places])
-        if offsets:
-            if topic not in self._watermarks:
-                self._watermarks[topic] = Watermark(offsets[0])
-            self._newest[topic] = offsets[-1]
-            self._watermarks[topic].extend(offsets)
-        return places
+            watermark.extend([offsets[place] for place in places])
+            return places
 
     def finish(self, topic: str, *offsets: int) -> None:
         """Their outcome is final, or final together with the offsets that are committed next."""

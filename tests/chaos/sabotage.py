@@ -35,8 +35,8 @@ def _subscribe(link: Link, usual: Callable[..., None], destination: str, number:
 
 
 def _newest(share: Share) -> Iterator[tuple[str, int]]:
-    for topic, offset in share._newest.items():
-        yield topic, offset + 1
+    for topic, watermark in share._watermarks.items():
+        yield topic, watermark.newest + 1
 
 
 if __name__ == "__main__":
