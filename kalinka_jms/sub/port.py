@@ -249,8 +249,8 @@ class Port:
             stream = self._next()
             if stream is None:
                 break
-            if stream.state is not State.READY or stream.port != self.name:
-                continue  # it does not wait here any more
+            if not self._waits(stream):
+                continue
             if turn is not None and not self._turn_of(stream, turn):
                 passed.append(stream)
                 continue
