@@ -275,6 +275,8 @@ class Share:
 
     def blocked(self, device: str, name: str) -> bool:
         """Whether a new record must go behind parked ones."""
+        if not self.parking and not self.index.count:
+            return False
         return (device, name) in self.parking or not self.index.loaded(device, name)
 
     def known(self, item: Item) -> bool:

@@ -190,7 +190,7 @@ class Streams:
         name = item.way.stream
         share.active.add(item.mark)
         stream = share.streams.get(name)
-        if not (share.parking or share.index.count) or not share.blocked(*name):
+        if not share.blocked(*name):
             stream = stream or share.stream(*name)
             stream.push(item, now)
             if stream.state is State.IDLE or stream.state is State.WAITING:
