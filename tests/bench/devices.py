@@ -10,7 +10,7 @@ import selectors
 from collections.abc import Sequence
 from multiprocessing.sharedctypes import Synchronized
 
-from tests.bench.packets import Connection
+from tests.bench.connection import Connection
 
 
 def _run(

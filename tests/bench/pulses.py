@@ -13,7 +13,8 @@ import sys
 import time
 from typing import Any
 
-from tests.bench.packets import Connection, publish
+from tests.bench.connection import Connection
+from tests.mqtt_packets import publish
 
 PAIRS = 50
 SIZE = 256

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-import struct
+
+from tests.mqtt_packets import LASTING, connect, packet, subscribe, unsubscribe
 
 CONNACK, SUBACK, UNSUBACK = 0x20, 0x90, 0xB0
-
-LASTING = 65_535
-"""Seconds, the longest keep-alive. 0 would be the broker's transport.defaultKeepAlive: it would close after 90 s."""
 
 
 class Listener:
@@ -17,37 +15,29 @@ class Listener:
     def __init__(self, host: str, port: int, name: str, clean: bool = True, keep_alive: int = LASTING) -> None:
         """It never sends a ping: one that gave `keep_alive` (seconds) is as good as a process that was stopped."""
         self._socket = socket.create_connection((host, port), 10)
-        flags = 2 if clean else 0
-        self._send(0x10, _text("MQTT") + bytes((4, flags)) + struct.pack(">H", keep_alive) + _text(name))
+        self._socket.sendall(connect(name, clean=clean, keep_alive=keep_alive))
         assert self._receive(CONNACK)[1] == 0
 
     def subscribe(self, *filters: str, qos: int = 1) -> None:
         for number, name in enumerate(filters, 1):
-            self._send(0x82, struct.pack(">H", number) + _text(name) + bytes((qos,)))
+            self._socket.sendall(subscribe(number, name, qos=qos))
         for _ in filters:
             assert self._receive(SUBACK)[2] == qos
 
     def unsubscribe(self, *filters: str) -> None:
         for number, name in enumerate(filters, 1):
-            self._send(0xA2, struct.pack(">H", number) + _text(name))
+            self._socket.sendall(unsubscribe(number, name))
         for _ in filters:
             self._receive(UNSUBACK)
 
     def disconnect(self) -> None:
         """Leave in order."""
-        self._send(0xE0, b"")
+        self._socket.sendall(packet(0xE0, b""))
         self._socket.close()
 
     def cut(self) -> None:
         """Close the socket without a word."""
         self._socket.close()
-
-    def _send(self, kind: int, body: bytes) -> None:
-        length, size = b"", len(body)
-        while not length or size:
-            size, low = size >> 7, size & 127
-            length += bytes((low | (128 if size else 0),))
-        self._socket.sendall(bytes((kind,)) + length + body)
 
     def _receive(self, kind: int) -> bytes:
         """The body of the next packet of this kind; others are passed over."""
@@ -70,8 +60,3 @@ class Listener:
                 raise ConnectionError("the broker closed the connection")
             data += more
         return data
-
-
-def _text(value: str) -> bytes:
-    data = value.encode()
-    return struct.pack(">H", len(data)) + data

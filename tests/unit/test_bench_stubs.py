@@ -17,9 +17,10 @@ from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.stomp.link import Link
 from kalinka_jms.sub.sends import ECHO_TOPIC, CanaryReport, Echo, Reader, Send, encode, send_prefix
 from tests.bench import ceilings
-from tests.bench.packets import Connection, cut, packet, publish
+from tests.bench.connection import Connection
 from tests.bench.stand import QUEUE
 from tests.bench.stubs import AT_ONCE, WINDOW, Load, Stubs
+from tests.mqtt_packets import cut, packet, publish
 
 
 class Taken:

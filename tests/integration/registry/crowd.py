@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import selectors
 import socket
-import struct
 import subprocess
 import sys
 from pathlib import Path
 from threading import Thread
 
+from tests.mqtt_packets import connect, subscribe
+
 SUBACK = 9
 AHEAD = 100
 """Connections that wait for their SUBACK at a time."""
-KEEP_ALIVE = 65_535
-"""Seconds. They send nothing, and 0 would be the broker's transport.defaultKeepAlive: it would close after 90 s."""
 
 
 class Crowd:
@@ -52,22 +51,10 @@ class Crowd:
         self.ready = self._process.stdout.readline() == b"ready\n"
 
 
-def _text(value: str) -> bytes:
-    data = value.encode()
-    return struct.pack("!H", len(data)) + data
-
-
-def _packet(head: int, body: bytes) -> bytes:
-    size = len(body)
-    length = bytes([size]) if size < 128 else bytes([size % 128 | 128, size // 128])
-    return bytes([head]) + length + body
-
-
 def _connect(host: str, port: int, name: str) -> socket.socket:
     connection = socket.create_connection((host, port), 60)
     filters = (f"mqtt/+/mqtt/{name}/sub", f"sparkcluster/mqtt/{name}/sub")
-    connect = _packet(0x10, _text("MQTT") + b"\x04\x02" + struct.pack("!H", KEEP_ALIVE) + _text(name))
-    connection.sendall(connect + _packet(0x82, b"\x00\x01" + b"".join(_text(topic) + b"\x01" for topic in filters)))
+    connection.sendall(connect(name) + subscribe(1, *filters))
     return connection
 
 

@@ -14,7 +14,7 @@ from crowd import Crowd
 from history import History
 from judge import Stay
 from kazoo.exceptions import NoNodeError
-from mqtt_listener import LASTING, Listener
+from mqtt_listener import Listener
 
 from kalinka_jms.config import Broker, Settings, load
 from kalinka_jms.lab.instances import Instances
@@ -24,6 +24,7 @@ from kalinka_jms.registry import Client, Owners, Unknown, Writer, connect
 from kalinka_jms.registry.entry import Entry
 from kalinka_jms.registry.watch import Watch
 from kalinka_jms.registry.znodes import Znodes
+from tests.mqtt_packets import LASTING
 
 PATIENCE = 60.0
 """Seconds for what takes less than one; other work may have the machine."""
