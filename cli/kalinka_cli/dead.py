@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kalinka_jms.config.settings import Settings
     from kalinka_jms.ops.letters import Letter, Retry, Wanted
     from kalinka_jms.ops.retry import Report
+    from kalinka_jms.ops.tally import Buried
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -76,12 +77,7 @@ def dead(
     if as_json:
         show_json({"complete": whole, "count": len(letters), "reasons": [asdict(one) for one in some]})
         return
-    now = time.time()
-    titles = ("RECORDS", "OLDEST", "NEWEST", "REASON", "FROM", "FOR EXAMPLE")
-    rows = [
-        (o.count, age(now - o.oldest), age(now - o.newest), o.reason, o.origin, ", ".join(o.examples)) for o in some
-    ]
-    show_table(titles, rows)
+    _list(some)
     _more(len(found), len(some), whole, records)
 
 
@@ -163,6 +159,15 @@ def _read(settings: Settings, wanted: Wanted, records: int) -> tuple[list[Letter
         spans = Cluster(settings).spans([settings.dead])
         chosen = newest(spans, records)
         return letters(read(settings, chosen, shown.tell), wanted), chosen == spans
+
+
+def _list(found: Sequence[Buried]) -> None:
+    now = time.time()
+    titles = ("RECORDS", "OLDEST", "NEWEST", "REASON", "FROM", "FOR EXAMPLE")
+    rows = [
+        (o.count, age(now - o.oldest), age(now - o.newest), o.reason, o.origin, ", ".join(o.examples)) for o in found
+    ]
+    show_table(titles, rows)
 
 
 def _retry(settings: Settings) -> Retry:
