@@ -113,18 +113,13 @@ def drop(
     """
     quiet()
     from kalinka_jms.config import load
-    from kalinka_jms.ops import drop as dropping
 
     settings = load(config)
     found, _ = _found(settings, match, older, group, Sort.COUNT, 0)
     records = sum(one.count for one in found)
     if found and not yes:
         typer.confirm(f"Drop {records} records of {_named(found)}?", abort=True, err=True)
-    left = 0
-    if found:
-        with progress() as shown:
-            shown.tell("asking")
-            left = dropping.wait(settings, dropping.ask(settings, found), wait, shown.tell)
+    left = _carry_out(settings, found, wait) if found else 0
     if as_json:
         show_json({"records": records, "devices": [one.device for one in found], "left": left})
     elif not left:
@@ -154,6 +149,15 @@ def _found(
     latest = time.time() - older
     wanted = [one for one in found if fnmatchcase(one.device, match) and (not older or one.oldest < latest)]
     return sorted(wanted, key=tally.ORDERS[sort]), chosen == spans
+
+
+def _carry_out(settings: Settings, found: list[Waiting], timeout: float) -> int:
+    """Ask for it and wait until it is done, or for so many seconds; returns how many requests are not."""
+    from kalinka_jms.ops import drop as dropping
+
+    with progress() as shown:
+        shown.tell("asking")
+        return dropping.wait(settings, dropping.ask(settings, found), timeout, shown.tell)
 
 
 def _named(found: list[Waiting]) -> str:
