@@ -23,11 +23,11 @@ from kalinka_jms.config.settings import (
     Routes,
     Settings,
     Sub,
-    Tls,
     UpRoute,
     Zookeeper,
     ZookeeperAuth,
 )
+from kalinka_jms.config.tls import Tls
 from kalinka_jms.errors import ConfigError, Problem
 
 __all__ = [

@@ -5,10 +5,9 @@ The description of a field says what would be right for it: it is the text a use
 
 from __future__ import annotations
 
-import ssl
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from kalinka_jms.config.fields import (
     GROUP,
@@ -21,7 +20,6 @@ from kalinka_jms.config.fields import (
     KafkaTable,
     KafkaTopic,
     MqttAddress,
-    PemFile,
     Queue,
     Seconds,
     SecretValue,
@@ -29,51 +27,13 @@ from kalinka_jms.config.fields import (
     split_address,
 )
 from kalinka_jms.config.secret import Secret
+from kalinka_jms.config.table import Table
+from kalinka_jms.config.tls import Tls
 
 MIB = 1024 * 1024
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
-
-
-class Tls(_Table):
-    """How to trust a server, and (mTLS) how to prove who we are. Without `ca` the system's authorities count."""
-
-    ca: PemFile | None = Field(default=None, description="the path of a PEM file with the authorities to trust")
-    """Whom to trust, where that is not the system's authorities."""
-    cert: PemFile | None = Field(default=None, description="the path of a PEM file with our certificate")
-    """Our certificate, where the server wants one (mTLS)."""
-    key: PemFile | None = Field(default=None, description="the path of a PEM file with the key of our certificate")
-    """Its key, where it is not in the same file."""
-    key_password: SecretValue | None = Field(default=None, description="a secret")
-    """What opens the key."""
-    verify: Switch = Field(default=True, description="true, or false to trust any server (for a test only)")
-    """Whether the server must prove its name and have a certificate of a trusted authority."""
-
-    @model_validator(mode="after")
-    def _loads(self) -> Tls:
-        if self.key and not self.cert:
-            raise ValueError("has a key but no cert")
-        self.context()
-        return self
-
-    def context(self) -> ssl.SSLContext:
-        """A client's TLS context, from the files as they are now. Raises ValueError when they do not fit."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-            if self.cert:
-                password = self.key_password.read() if self.key_password else ""
-                context.load_cert_chain(self.cert, self.key, password)
-        except (ssl.SSLError, OSError) as error:
-            raise ValueError(f"ca, cert, key and key_password do not fit together: {error}") from None
-        if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-
-class Broker(_Table):
+class Broker(Table):
     """One standalone ActiveMQ broker."""
 
     name: str = Field(pattern=NAME, description='a name like "dev1" (letters, digits, . _ -; at most 64)')
@@ -119,7 +79,7 @@ class Broker(_Table):
         return self.stomp.startswith("stomps:")
 
 
-class ZookeeperAuth(_Table):
+class ZookeeperAuth(Table):
     """How to log in to ZooKeeper. `sasl` is DIGEST-MD5."""
 
     scheme: Literal["digest", "sasl"] = Field(default="digest", description='"digest" or "sasl"')
@@ -130,7 +90,7 @@ class ZookeeperAuth(_Table):
     """The password. It is read afresh at every connection."""
 
 
-class Zookeeper(_Table):
+class Zookeeper(Table):
     """The ZooKeeper ensemble that holds the registry."""
 
     hosts: str = Field(
@@ -153,7 +113,7 @@ class Zookeeper(_Table):
     """TLS to ZooKeeper; an empty table means TLS by the system's authorities."""
 
 
-class Pub(_Table):
+class Pub(Table):
     """`kalinka pub`: broker → Kafka."""
 
     queues: tuple[Queue, ...] = Field(
@@ -175,7 +135,7 @@ class Pub(_Table):
     `populateJMSXUserID="true"`; see security.md."""
 
 
-class Sub(_Table):
+class Sub(Table):
     """`kalinka sub`: Kafka → owning broker."""
 
     groups: tuple[str, ...] | None = Field(default=None, min_length=1, description='groups of brokers, like ["0"]')
@@ -211,7 +171,7 @@ class Sub(_Table):
     """How often a record may be handed to another group before it is parked."""
 
 
-class Registry(_Table):
+class Registry(Table):
     """`kalinka registry`: who listens where."""
 
     grace: Seconds = Field(default=10.0, description="seconds that what a lost broker held still counts")
@@ -220,7 +180,7 @@ class Registry(_Table):
     """How often all subscriptions on a broker are read again, should one have been missed."""
 
 
-class UpRoute(_Table):
+class UpRoute(Table):
     """MQTT → Kafka."""
 
     from_: str = Field(
@@ -237,7 +197,7 @@ class UpRoute(_Table):
     """Whose hash chooses the group: the device's (the source's where there is none), or the source's."""
 
 
-class DownRoute(_Table):
+class DownRoute(Table):
     """Kafka → MQTT."""
 
     from_: str = Field(validation_alias="from", description='a template like "{group}.mqtt.mqtt"', min_length=1)
@@ -270,7 +230,7 @@ DEFAULT_DOWN = (
 )
 
 
-class Routes(_Table):
+class Routes(Table):
     """Both directions. A list that the file does not give is the default one; a list it gives replaces it."""
 
     up: tuple[UpRoute, ...] = Field(default=DEFAULT_UP, description="tables [[routes.up]]")
@@ -279,7 +239,7 @@ class Routes(_Table):
     """Kafka to MQTT."""
 
 
-class Settings(_Table):
+class Settings(Table):
     """The whole file."""
 
     brokers: tuple[Broker, ...] = Field(min_length=1, description="at least one table [[brokers]]")

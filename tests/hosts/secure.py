@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from kalinka_jms.config import Broker, Tls
 from kalinka_jms.config.secret import Secret
-from kalinka_jms.config.settings import Broker, Tls
 from kalinka_jms.errors import LabError, LinkRefused
 from kalinka_jms.lab.backend import BackEnd
 from kalinka_jms.lab.demo import NAMES, Place

@@ -23,11 +23,11 @@ from kalinka_jms.config.settings import (
     Registry,
     Settings,
     Sub,
-    Tls,
     UpRoute,
     Zookeeper,
     ZookeeperAuth,
 )
+from kalinka_jms.config.tls import Tls
 
 TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[[brokers]]", Broker),
@@ -79,7 +79,7 @@ def page() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield from (NOT_BY_HAND.format(source="kalinka_jms/config/settings.py"), "# Configuration", "", INTRODUCTION)
+    yield from (NOT_BY_HAND.format(source="the tables in kalinka_jms/config"), "# Configuration", "", INTRODUCTION)
     yield from fenced(SHORTEST, "toml")
     yield COMMON
     yield from ("## The whole file", "")
