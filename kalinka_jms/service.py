@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError, Problem
 from kalinka_jms.health import Checked, Health
-from kalinka_jms.metrics.catalogue import Sample
 from kalinka_jms.metrics.collector import Samples, own_process
+from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.metrics.process import samples
 from kalinka_jms.metrics.server import serving
 from kalinka_jms.pub.members import Members

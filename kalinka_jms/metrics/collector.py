@@ -10,7 +10,8 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from kalinka_jms.metrics.buckets import BOUNDS, Histogram
-from kalinka_jms.metrics.catalogue import CATALOGUE, Metric, Sample
+from kalinka_jms.metrics.catalogue import CATALOGUE
+from kalinka_jms.metrics.metric import Metric, Sample
 
 _FAMILIES: dict[str, Callable[..., Family]] = {
     "counter": CounterMetricFamily,

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kalinka_jms.metrics import catalogue
 from kalinka_jms.metrics.buckets import Histogram
-from kalinka_jms.metrics.catalogue import Metric, Sample
+from kalinka_jms.metrics.metric import Metric, Sample
 
 Key = tuple[str, ...]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kalinka_jms import __version__
 from kalinka_jms.health import Health
 from kalinka_jms.metrics import catalogue
-from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.metrics.metric import Sample
 
 
 def samples(health: Health, zookeeper: bool) -> Iterator[Sample]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from kalinka_jms.config import Settings
 from kalinka_jms.metrics import catalogue
 from kalinka_jms.metrics.buckets import EMPTY, Histogram
-from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.pub.account import CONFIRMED, DEAD, REFUSED, Statement
 
 OUTCOMES = (CONFIRMED, DEAD, REFUSED)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.errors import ConfigError, KafkaError, LinkError
-from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.pub.account import Account
 from kalinka_jms.pub.figures import samples
 from kalinka_jms.pub.outbox import BatchRefused, ProducerFailed, TopicMissing

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from kalinka_jms.metrics import catalogue
-from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.registry.watch import Watch
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from kalinka_jms.metrics import catalogue
 from kalinka_jms.metrics.buckets import EMPTY, Histogram
-from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.registry import Owners
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.outcomes import Books

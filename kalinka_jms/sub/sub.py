@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from kalinka_jms.config import Settings
 from kalinka_jms.kafka import await_equal_partitions, consumer
-from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.names import parked_topic
 from kalinka_jms.registry import Client, Owners
 from kalinka_jms.registry.entry import Entry

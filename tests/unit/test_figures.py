@@ -21,9 +21,10 @@ from uplink import QUEUE, Uplink
 from kalinka_jms.health import Health
 from kalinka_jms.metrics import catalogue, process
 from kalinka_jms.metrics.buckets import BOUNDS, Buckets
-from kalinka_jms.metrics.catalogue import CATALOGUE, Sample
+from kalinka_jms.metrics.catalogue import CATALOGUE
 from kalinka_jms.metrics.collector import Samples
 from kalinka_jms.metrics.identity import Scrape, check, faults, summed, total
+from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.pub import session
 from kalinka_jms.routes import Downlinks
 from kalinka_jms.sub.figures import Figures

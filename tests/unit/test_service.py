@@ -22,7 +22,7 @@ from kalinka_jms import service
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError, RegistryError
 from kalinka_jms.metrics import catalogue
-from kalinka_jms.metrics.catalogue import Sample
+from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.service import SERVICES, PubService, run
 from kalinka_jms.testing.zookeeper import FakeZooKeeper
 

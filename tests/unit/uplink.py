@@ -13,8 +13,8 @@ from confluent_kafka import Message
 from kalinka_jms.config import Broker, Settings
 from kalinka_jms.config.settings import Pub as PubSettings
 from kalinka_jms.config.settings import Zookeeper
-from kalinka_jms.metrics.catalogue import Metric
 from kalinka_jms.metrics.identity import Scrape, gathered, summed
+from kalinka_jms.metrics.metric import Metric
 from kalinka_jms.pub import outbox, pub, session
 from kalinka_jms.pub.pub import BrokerPub, Pub
 from kalinka_jms.testing import FakeBroker, FakeBrokers, FakeKafka

@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models import common as models
 from grafana_foundation_sdk.models import dashboard
 
 from kalinka_jms.metrics import catalogue
-from kalinka_jms.metrics.catalogue import Metric
+from kalinka_jms.metrics.metric import Metric
 
 UID = "kalinka"
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")

@@ -20,8 +20,8 @@ from kalinka_jms.lab.instances import COMMAND, METRICS_ANYWHERE, Instance, Insta
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.waiting import wait_until
 from kalinka_jms.metrics import catalogue
-from kalinka_jms.metrics.catalogue import Metric
 from kalinka_jms.metrics.identity import check, total
+from kalinka_jms.metrics.metric import Metric
 
 pytestmark = pytest.mark.lab
 
