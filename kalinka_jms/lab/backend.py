@@ -20,7 +20,10 @@ from kalinka_jms.lab.payload import Payload
 from kalinka_jms.lab.waiting import wait_until
 
 TIMEOUT = 20.0  # seconds for Kafka to answer
-_QUIET: dict[str, str | int | bool] = {"log_level": 3}  # a young cluster makes librdkafka warn of what it retries
+_COMMON: dict[str, str | int | bool] = {
+    "log_level": 3,  # a young cluster makes librdkafka warn of what it retries
+    "socket.timeout.ms": 10_000,  # as Kalinka's own clients: what stands still after a power cut is not this one
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,7 @@ def _record(message: Message, at: int) -> ReadRecord:
 
 def _consumer_settings(bootstrap: str) -> dict[str, Any]:
     return {
-        **_QUIET,
+        **_COMMON,
         "bootstrap.servers": bootstrap,
         "group.id": f"kalinka-lab-{uuid.uuid4().hex}",  # required by the client; nothing is ever committed to it
         "enable.auto.commit": False,
@@ -185,7 +188,7 @@ def _consumer_settings(bootstrap: str) -> dict[str, Any]:
 
 def _producer_settings(bootstrap: str) -> dict[str, Any]:
     return {
-        **_QUIET,
+        **_COMMON,
         "bootstrap.servers": bootstrap,
         "enable.idempotence": True,
         "linger.ms": 2,

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException, Producer
 from kalinka_jms import kafka
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import KafkaError, RecordError
-from kalinka_jms.kafka import OWN_FAULT, TRANSACTION_TIMEOUT
+from kalinka_jms.kafka import OWN_FAULT
 from kalinka_jms.ops.letters import Again, Retry, marker
 
 BATCH, BATCH_BYTES = 200, 8 * 1024 * 1024
@@ -54,14 +54,8 @@ class Writer:
         self._dead = settings.dead
         self._retry = retry
         self.report = Report()
-        self._producer: Producer = kafka.producer(
-            settings,
-            **{
-                "transactional.id": f"kalinka-retry-{settings.dead}",
-                "transaction.timeout.ms": int(TRANSACTION_TIMEOUT * 1000),
-                "message.timeout.ms": int(TRANSACTION_TIMEOUT * 1000),
-            },
-        )
+        name = f"kalinka-retry-{settings.dead}"
+        self._producer: Producer = kafka.producer(settings, **kafka.transactional(name))
         self._asked(lambda: self._producer.init_transactions(TIMEOUT))
 
     def carry_out(self, records: Iterable[Any], tell: Callable[[int], None] = lambda _: None) -> Report:

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError
-from kalinka_jms.kafka import OWN_FAULT, TRANSACTION_TIMEOUT, producer
+from kalinka_jms.kafka import OWN_FAULT, producer, transactional
 from kalinka_jms.sub.share import Share, Write
 from kalinka_jms.sub.worker import Failed, worker
 
@@ -192,14 +192,7 @@ class Commits:
     def _open(self) -> Producer:
         """The transactional producer. A new one aborts at once what the last one of this process left open."""
         if self._producer is None:
-            made = producer(
-                self._settings,
-                **{
-                    "transactional.id": self._id,
-                    "transaction.timeout.ms": int(TRANSACTION_TIMEOUT * 1000),
-                    "message.timeout.ms": int(TRANSACTION_TIMEOUT * 1000),  # may not exceed the transaction's
-                },
-            )
+            made = producer(self._settings, **transactional(self._id))
             made.init_transactions(CALL_TIMEOUT)
             self._producer = made
         return self._producer

@@ -34,5 +34,17 @@ def test_a_rebalance_waits_for_nobody_for_minutes(made: list[dict[str, Any]]) ->
     assert given["session.timeout.ms"] < given["max.poll.interval.ms"] <= 30_000
 
 
+def test_no_client_waits_for_a_minute_for_a_node_without_power(made: list[dict[str, Any]]) -> None:
+    kafka.producer(settings())
+    kafka.consumer(settings(), "group")
+    assert all(given["socket.timeout.ms"] <= kafka.TRANSACTION_TIMEOUT * 1000 for given in made)
+
+
+def test_a_transaction_can_be_made_whatever_the_user_lets_a_request_take() -> None:
+    """librdkafka refuses a producer whose requests may outlast its transaction."""
+    patient = settings().model_copy(update={"kafka": {"bootstrap.servers": "127.0.0.1:1", "socket.timeout.ms": 60_000}})
+    kafka.producer(patient, **kafka.transactional("t"))
+
+
 def test_what_is_exact_is_owned() -> None:
     assert {*kafka._EXACT_PRODUCER, *kafka._EXACT_CONSUMER} <= OWNED.keys()
