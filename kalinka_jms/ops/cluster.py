@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError, KafkaError, Problem
+from kalinka_jms.kafka import offset_of
 
 log = logging.getLogger("kalinka.admin")
 log.propagate = False  # what librdkafka would warn of is in the text of KafkaError
@@ -186,7 +187,7 @@ class Cluster:
                 isolation_level=IsolationLevel.READ_COMMITTED,
                 request_timeout=self._timeout,
             )
-            return {(where.topic, where.partition): answer.result().offset for where, answer in asked.items()}
+            return {(where.topic, where.partition): offset_of(answer) for where, answer in asked.items()}
 
         found: dict[Place, int] = self._try(ask)
         return found

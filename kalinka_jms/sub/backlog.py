@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError as KafkaCode
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from kalinka_jms.config import Settings
-from kalinka_jms.kafka import consumer
+from kalinka_jms.kafka import consumer, offset_of
 from kalinka_jms.names import parked_topic
 from kalinka_jms.sub.share import Share
 from kalinka_jms.sub.worker import Failed, worker
@@ -188,7 +188,7 @@ class Backlog:
         if not reading.asked.done():
             return
         try:
-            reading.end = reading.asked.result().offset
+            reading.end = offset_of(reading.asked)
         except KafkaException as error:
             self._tell(str(error.args[0]))
             self._ask_afresh(reading)

@@ -18,6 +18,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from kalinka_jms.config import load
 from kalinka_jms.errors import LinkLost
+from kalinka_jms.kafka import offset_of
 from kalinka_jms.lab.instances import Instance, Instances
 from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.waiting import wait_until
@@ -72,7 +73,7 @@ class Stand:
     def end(self, topic: str) -> int:
         """The sum of the end offsets: one request, so that asking costs little."""
         places = {TopicPartition(topic, number): _LATEST for number in range(self._count(topic))}
-        return sum(asked.result().offset for asked in self._admin.list_offsets(places).values())
+        return sum(offset_of(asked) for asked in self._admin.list_offsets(places).values())
 
     def log(self, name: str) -> Path:
         """A new file for what a process prints."""

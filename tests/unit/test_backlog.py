@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from downlink import settings
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -136,6 +136,26 @@ def test_a_client_that_gets_no_other_answer_is_replaced(scene: Scene, monkeypatc
     monkeypatch.setattr(first, "list_offsets", fenced)
     scene.backlog._admin = first
     assert scene.indexed() == [(0, 1)]
+
+
+def test_an_answer_without_an_offset_is_no_answer(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """librdkafka gives -1001 and no error where the leader goes away: the partition is not empty for that."""
+    monkeypatch.setattr(module, "CLIENT_AGE", 60.0)
+    offsets = scene.send(b"one", b"two")
+    scene.indexed(Share("0", 1))  # it has made its client
+    first, asked = scene.kafka.admin(), []
+    answers = first.list_offsets
+
+    def unknown_at_first(*given: Any, **options: Any) -> dict[Any, Future[Any]]:
+        asked.append(given)
+        found = answers(*given, **options)
+        for future in found.values() if len(asked) < 3 else ():
+            future.result().offset = OFFSET_INVALID
+        return found
+
+    first.list_offsets = unknown_at_first
+    scene.backlog._admin = first
+    assert [offset for offset, _ in scene.indexed()] == offsets and len(asked) == 3
 
 
 def test_what_a_replaced_client_was_asked_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
