@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -121,3 +122,26 @@ def test_the_playbooks_give_the_rights_that_the_documentation_names(tmp_path: Pa
     servers = '[kafka]\n"bootstrap.servers" = "h:2"\n[zookeeper]\nhosts = "h:3"\n'
     config.write_text(f'[[brokers]]\nname = "dev1"\nstomp = "stomp://h:1"\n{servers}')
     assert set(rights["bindings"](load(config))) == set(documented())
+
+
+def pending(directory: Path, started: str, reload: str = "no") -> str:
+    """What the playbooks find changed since the unit `it`, of which systemd tells this, was started."""
+    systemctl = directory / "bin" / "systemctl"
+    systemctl.parent.mkdir(exist_ok=True)
+    systemctl.write_text(f'#!/bin/sh\ncase "$*" in *ExecMainStart*) echo "{started}";; *) echo {reload};; esac\n')
+    systemctl.chmod(0o755)
+    script = (ROOT / "ansible/roles/host/files/pending").read_text()
+    command = ["sh", "-c", script, "pending", "it.service", "--", str(directory / "etc")]
+    environ = os.environ | {"PATH": f"{systemctl.parent}:{os.environ['PATH']}"}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_restart_that_an_interrupted_run_left_undone_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "etc" / "it.conf"
+    file.parent.mkdir()
+    file.touch()
+    os.utime(file, (1_700_000_000.5, 1_700_000_000.5))  # Tue 2023-11-14 22:13:20.5 UTC
+    assert pending(tmp_path, "Tue 2023-11-14 22:13:20.400000 UTC") == f"{file}\n"
+    assert pending(tmp_path, "Tue 2023-11-14 22:13:20.600000 UTC") == ""
+    assert pending(tmp_path, "Tue 2023-11-14 22:13:20.600000 UTC", reload="yes") == "it.service\n"
+    assert pending(tmp_path, "") == pending(tmp_path, "n/a") == ""
