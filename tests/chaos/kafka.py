@@ -20,7 +20,12 @@ QUEUED = 2000
 """Records without Kafka's answer at which the back end falls silent."""
 UP = ("0.mqtt.mqtt", f"0.mqtt.{BACK_END}")
 DOWN = f"0.{BACK_END}.mqtt"
-_CLIENT: dict[str, Any] = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 250}
+_CLIENT: dict[str, Any] = {
+    "log_level": 0,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 250,
+    "socket.timeout.ms": 10_000,  # as Kalinka's own clients: what stands still is not the proof's
+}
 
 
 class Kafka:
