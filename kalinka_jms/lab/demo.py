@@ -76,7 +76,7 @@ def place(lab: Lab) -> Place:
     logs = lab.layout.state / "demo"
     shutil.rmtree(logs, ignore_errors=True)
     return Place(
-        brokers=brokers(lab),
+        brokers=brokers(lab.layout),
         bootstrap=lab.layout.bootstrap,
         config=lab.config_path,
         logs=logs,
@@ -89,12 +89,7 @@ def tails(lab: Lab, lines: int = 15) -> str:
     return "\n".join(f"--- {log}\n{tail(log, lines)}" for log in logs)
 
 
-def brokers(lab: Lab) -> list[MqttBroker]:
-    """Where devices connect in the lab."""
-    return layout_brokers(lab.layout)
-
-
-def layout_brokers(layout: Layout) -> list[MqttBroker]:
+def brokers(layout: Layout) -> list[MqttBroker]:
     """Where devices connect in a lab of this layout."""
     return [MqttBroker(broker.node, broker.address, broker.ports["mqtt"]) for broker in layout.of("activemq")]
 

@@ -74,7 +74,7 @@ class Stage:
         self.judge = Judge()
         self.bridge = Bridge(config, logs, options.sabotage)
         self.names = [f"c{self.run}d{number}" for number in range(options.devices)]
-        self.fleet = Fleet(self.judge, self.run, self.names, brokers(lab), clean=options.session == "clean")
+        self.fleet = Fleet(self.judge, self.run, self.names, brokers(lab.layout), clean=options.session == "clean")
         self.kafka = Kafka(self.judge, self.run, lab.layout.bootstrap, self.names)
         self.ends = Ends()
         self.observers = [Observer(broker, self.ends) for broker in load(lab.config_path).brokers]

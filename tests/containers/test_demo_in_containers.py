@@ -17,7 +17,7 @@ def test_the_demo_in_containers_loses_nothing(tmp_path: Path) -> None:
     from servers import running
 
     from kalinka_jms.lab.crew import OwnCrew
-    from kalinka_jms.lab.demo import Demo, Place, Plan, layout_brokers
+    from kalinka_jms.lab.demo import Demo, Place, Plan, brokers
     from kalinka_jms.lab.layout import Layout
     from kalinka_jms.lab.report import as_text
     from kalinka_jms.lab.stage import Lines
@@ -25,7 +25,7 @@ def test_the_demo_in_containers_loses_nothing(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "small", os.environ.get("KALINKA_TEST_LAB") or "127.0.61.20")
     with running(layout) as config, Lines() as stage:
         place = Place(
-            brokers=layout_brokers(layout),
+            brokers=brokers(layout),
             bootstrap=layout.bootstrap,
             config=config,
             logs=tmp_path / "logs",

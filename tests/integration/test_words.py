@@ -92,7 +92,7 @@ def listener(lab: Lab) -> Iterator[Listener]:
 
 @pytest.fixture
 def broker(lab: Lab) -> MqttBroker:
-    return brokers(lab)[0]
+    return brokers(lab.layout)[0]
 
 
 def test_a_persistent_session_is_consumed_from_when_it_acknowledges(listener: Listener, broker: MqttBroker) -> None:

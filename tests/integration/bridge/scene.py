@@ -29,7 +29,7 @@ class Scene:
 
     def __init__(self, lab: Lab, stack: ExitStack) -> None:
         self.ledger = Ledger()
-        self.brokers = brokers(lab)
+        self.brokers = brokers(lab.layout)
         self._bootstrap = lab.layout.bootstrap
         self._stack = stack
 
