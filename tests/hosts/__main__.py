@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from kalinka_jms.errors import KalinkaError
 from kalinka_jms.lab.demo import Demo, Place, Plan
@@ -17,16 +16,14 @@ from kalinka_jms.lab.ledger import Verdict
 from kalinka_jms.lab.report import as_text
 from kalinka_jms.lab.stage import Lines
 from tests.hosts.blows import BLOWS, Chaos
-from tests.hosts.hosts import BOOTSTRAP, BROKERS, HostsCrew
+from tests.hosts.hosts import PLACE
 from tests.hosts.upgrade import upgrade
 
 BEGUN = time.monotonic()
-NOWHERE = Path("not used: the bridge runs on the hosts")
 
 
-def demo() -> Verdict:
+def demo(place: Place) -> Verdict:
     """The demo's scenario, with its devices and its back end here and everything else there."""
-    place = Place(brokers=BROKERS, bootstrap=BOOTSTRAP, config=NOWHERE, logs=NOWHERE, crew=HostsCrew())
     with Lines() as stage:
         return Demo(Plan(seconds=15, rate=10, patience=180), place, stage).play()
 
@@ -49,17 +46,16 @@ def rollout() -> Verdict:
 
 
 def safe() -> Verdict:
-    """The secure profile: attacks that must fail, then the demo as devices with logins."""
+    """The secure profile: the demo as devices with logins, then attacks that must fail."""
     from tests.hosts.secure import attack, place
 
-    with Lines() as stage:
-        verdict = Demo(Plan(seconds=15, rate=10, patience=180), place(), stage).play()
+    verdict = demo(place())
     attack(say)
     return verdict
 
 
 def main(arguments: list[str]) -> int:
-    plays = {"demo": demo, "chaos": partial(chaos, arguments[1:]), "upgrade": rollout, "secure": safe}
+    plays = {"demo": partial(demo, PLACE), "chaos": partial(chaos, arguments[1:]), "upgrade": rollout, "secure": safe}
     if not arguments or arguments[0] not in plays:
         print(__doc__, file=sys.stderr)
         return 2

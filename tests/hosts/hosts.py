@@ -11,6 +11,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from kalinka_jms.errors import LabError
+from kalinka_jms.lab.demo import Place
 from kalinka_jms.lab.device import MqttBroker
 from kalinka_jms.lab.waiting import wait_until
 
@@ -79,3 +80,8 @@ class HostsCrew:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+_NOWHERE = Path("not used: the bridge runs on the hosts")
+PLACE = Place(brokers=BROKERS, bootstrap=BOOTSTRAP, config=_NOWHERE, logs=_NOWHERE, crew=HostsCrew())
+"""The hosts as a place for the demo."""

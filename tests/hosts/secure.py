@@ -9,6 +9,7 @@ import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ from kalinka_jms.lab.device import MqttBroker
 from kalinka_jms.lab.ledger import Ledger
 from kalinka_jms.stomp.frames import encode
 from kalinka_jms.stomp.link import Link
-from tests.hosts.hosts import ADDRESSES, BOOTSTRAP, HostsCrew, nspawn
+from tests.hosts.hosts import ADDRESSES, BOOTSTRAP, PLACE, nspawn
 from tests.integration.secure.intruder import Intruder
 
 PKI = Path(os.environ.get("KALINKA_PKI") or Path.home() / ".local/state/kalinka/pki")
-NOWHERE = Path("not used: the bridge runs on the hosts")
 DEAD, BACK_END = "kalinka.dead", "0.mqtt.sparkcluster"
 SECRETS = (
     *(f"/etc/{server}/server.pem" for server in ("activemq", "kafka", "zookeeper")),
@@ -62,16 +62,9 @@ def login(user: str) -> dict[str, Any]:
 
 
 def place() -> Place:
-    """The hosts as a place for the demo."""
-    return Place(
-        brokers=brokers(),
-        bootstrap=BOOTSTRAP,
-        config=NOWHERE,
-        logs=NOWHERE,
-        passwords={name: password(f"devices/{name}") for name in NAMES},
-        login=login("sparkcluster"),
-        crew=HostsCrew(),
-    )
+    """The hosts as a place for the demo, for devices and a back end with logins."""
+    passwords = {name: password(f"devices/{name}") for name in NAMES}
+    return replace(PLACE, brokers=brokers(), passwords=passwords, login=login("sparkcluster"))
 
 
 def attack(say: Say) -> None:
