@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 _START = 180.0  # seconds for a server until it answers; two busy cores need 40
 _STOP = 30.0  # seconds for a server to end by itself
 _RACE = "java.util.ConcurrentModificationException"
-"""What ActiveMQ 6.3.1 says when it ends by a race in its own start: about one start in a thousand (one was met)."""
+"""What ActiveMQ 6.3.1 says when it ends by a race in its own start (met once)."""
 
 
 @dataclass(frozen=True, slots=True)
