@@ -24,7 +24,7 @@ CONSUMERS = "/topic/ActiveMQ.Advisory.Consumer.Topic.>"
 """Consumers of all topics. Those of the presence topics alone would not do: a filter that is wider than theirs
 (`mqtt/+/mqtt/dev1/#`) is replayed there, but its beginning and its end are not told (tried on 6.3.1)."""
 
-RETRY_FIRST, RETRY_MOST = 0.2, 2.0
+RETRY_FIRST, RETRY_MOST = 0.2, 1.0
 """Seconds between attempts to connect, doubled from the first to the most."""
 
 ECHO_TIMEOUT = 10.0
