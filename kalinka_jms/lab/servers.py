@@ -99,7 +99,7 @@ def _activemq(layout: Layout, service: Service, _: Runtime) -> tuple[str, list[s
             max_message_bytes=LAB_MAX_MESSAGE_BYTES,
         )
     )
-    return "-Xmx512m", [
+    return "-Xmx1g", [  # as ActiveMQ's own script has it; 10,000 devices need more than half of it
         f"-Dactivemq.home={directory}",
         f"-Dactivemq.base={directory}",
         "org.apache.activemq.console.Main",

@@ -1,6 +1,6 @@
 """`python -m tests.bench.registry --config FILE`: how fast a watcher learns who listens, and the registry with it.
 
-One broker, one ZooKeeper, devices with two subscriptions each. Everything is counted: a rate is printed only when all
+One broker, one ZooKeeper, devices with a subscription each. Everything is counted: a rate is printed only when all
 of them, and nobody else, were in the registry.
 """
 

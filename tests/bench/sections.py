@@ -54,7 +54,12 @@ SECTIONS = (
         "One long run of each while messages come; resident memory early, and after all of them. Medians of ten looks, "
         "0.1 s apart.",
     ),
-    Section("devices", "Growth: devices", "Devices on one real broker.", plot="curves"),
+    Section(
+        "devices",
+        "Growth: devices",
+        "Messages of and for so many devices of one real broker, to which as many as the last row's are connected all the time.",
+        plot="curves",
+    ),
     Section(
         "stubs",
         "Growth: devices beyond a broker",

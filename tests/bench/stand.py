@@ -95,6 +95,19 @@ class Stand:
         """The same messages straight into a queue, for who knows no routes."""
         self._fill([f"/queue/{name}"], messages, 0, SIZE)
 
+    def await_answer(self) -> None:
+        """Until the first broker takes connections again: it takes none while thousands go."""
+        assert wait_until(self._answers, _FILLED), "the broker does not answer"
+
+    def _answers(self) -> bool:
+        link = Link(load(self.lab.config_path).brokers[0], _Taken())
+        try:
+            link.connect()
+        except LinkLost:
+            return False
+        link.disconnect()
+        return True
+
     def _fill(self, destinations: Sequence[str], messages: int, host: int, size: int) -> None:
         taken = _Taken()
         link = Link(load(self.lab.config_path).brokers[host], taken)

@@ -25,10 +25,16 @@ def points(curve: str, unit: str, places: Sequence[int], run: Callable[[int], Fi
 
 
 def devices(stand: Stand, scale: Scale) -> list[Row]:
-    """1 to 10,000 devices on one real broker."""
-    up = points("pub, devices", "devices", scale.crowds, lambda number: _up(stand, scale.messages, number))
-    down = points("sub, devices", "devices", scale.crowds, lambda number: _down(stand, scale.messages, number))
-    return _measured(stand, scale, [*up, *down])
+    """Messages of and for 1 to 10,000 devices of one real broker, which has the most of them all the time: it takes
+    long for many to come, and longer for them to go."""
+    with crowd(max(scale.crowds), stand.hosts[:1], "g") as there:
+        up = points("pub, devices", "devices", scale.crowds, lambda n: _up(stand, scale.messages, n))
+        down = points(
+            "sub, devices", "devices", scale.crowds, lambda n: deliver(stand, there, scale.messages, n).figures
+        )
+        rows = _measured(stand, scale, [*up, *down])
+    stand.await_answer()
+    return rows
 
 
 def sizes(stand: Stand, scale: Scale) -> list[Row]:
@@ -55,5 +61,5 @@ def _up(stand: Stand, messages: int, sources: int, size: int = SIZE) -> Figures:
 
 
 def _down(stand: Stand, messages: int, number: int, size: int = SIZE) -> Figures:
-    with crowd(number, stand.hosts[:1], f"g{number}-") as there:
-        return deliver(stand, there, messages, size).figures
+    with crowd(number, stand.hosts[:1], "s") as there:
+        return deliver(stand, there, messages, size=size).figures

@@ -43,10 +43,10 @@ def crowd(number: int, hosts: tuple[str, ...], prefix: str = "d") -> Iterator[De
         devices.stop()
 
 
-def deliver(stand: Stand, devices: Devices, messages: int, size: int = 256) -> Run:
-    """`kalinka sub` brings them records that wait."""
+def deliver(stand: Stand, devices: Devices, messages: int, first: int | None = None, size: int = 256) -> Run:
+    """`kalinka sub` brings records that wait to all of them, or to the first so many."""
     start = devices.received
-    stand.produce(devices.names, messages, size=size)
+    stand.produce(devices.names[:first], messages, size=size)
     with stand.instances("sub") as (sub,):
         run = measure(sub.pid, lambda: devices.received - start, messages)
     _verify(devices.received - start, messages)

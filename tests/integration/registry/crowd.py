@@ -1,7 +1,8 @@
 """Many devices that only listen, in a process of their own: `python crowd.py HOST PORT FIRST COUNT SUFFIX`.
 
-Each connects, subscribes to its topics of both routes, and stays. The process says `ready` when all of them are
-subscribed, and ends with its standard input. A real client would cost more than the broker does.
+Each connects, subscribes to its topics of one route, and stays. The process says `ready` when all of them are
+subscribed, and ends with its standard input. A real client would cost more than the broker does; and with a second
+subscription each, 8,000 of them fill a broker's heap of 512 MB (6.3.1).
 """
 
 from __future__ import annotations
@@ -53,8 +54,7 @@ class Crowd:
 
 def _connect(host: str, port: int, name: str) -> socket.socket:
     connection = socket.create_connection((host, port), 60)
-    filters = (f"mqtt/+/mqtt/{name}/sub", f"sparkcluster/mqtt/{name}/sub")
-    connection.sendall(connect(name) + subscribe(1, *filters))
+    connection.sendall(connect(name) + subscribe(1, f"mqtt/+/mqtt/{name}/sub"))
     return connection
 
 
@@ -63,7 +63,7 @@ def _subscribed(connection: socket.socket) -> bool:
     data = connection.recv(4096, socket.MSG_PEEK)
     if not data:
         raise ConnectionError("the broker closed a connection")
-    return len(data) >= 4 + 6 and data[4] >> 4 == SUBACK
+    return len(data) >= 4 + 5 and data[4] >> 4 == SUBACK
 
 
 def _run(host: str, port: int, names: list[str]) -> None:
