@@ -57,7 +57,7 @@ SECTIONS = (
     Section(
         "devices",
         "Growth: devices",
-        "Messages of and for so many devices of one real broker, to which as many as the last row's are connected all the time.",
+        "Messages of and for so many devices of one real broker; the most of them are connected all the time.",
         plot="curves",
     ),
     Section(
