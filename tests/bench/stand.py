@@ -24,7 +24,7 @@ from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.waiting import wait_until
 from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.stomp.link import Link
-from kalinka_jms.sub.sends import ECHO_TOPIC, Send, encode
+from kalinka_jms.sub.sends import ECHO_TOPIC
 from tests.bench.meter import Run
 
 UP, DOWN = "0.mqtt.sparkcluster", "0.sparkcluster.mqtt"
@@ -39,6 +39,8 @@ _BUFFER = 4 * 2**20
 
 _FILLED = 300.0
 """Seconds until the broker has taken the last one: a disconnect waits five, and a slow broker would lose the rest."""
+
+_BEGIN, _COMMIT = (b"%b\ntransaction:1\n\n\x00" % command for command in (b"BEGIN", b"COMMIT"))
 
 
 class _Taken:
@@ -113,12 +115,12 @@ class Stand:
         link = Link(load(self.lab.config_path).brokers[host], taken)
         link.connect()
         link.subscribe(ECHO_TOPIC + link.identity, "1")
-        prefixes = [f"SEND\ndestination:{one}\nActiveMQ.MQTT.QoS:1\npersistent:true\n".encode() for one in destinations]
-        payload, step = b"x" * size, max(1, min(_AT_ONCE, _BUFFER // size))
-        starts = range(0, messages, step)
-        for number, start in enumerate(starts, 1):
-            sends = [Send(prefixes[i % len(prefixes)], payload) for i in range(start, min(start + step, messages))]
-            link.write(encode(link.identity, number, sends, []))
+        sends = [_send(one, "ActiveMQ.MQTT.QoS:1\npersistent:true", b"x" * size) for one in destinations]
+        step = max(1, min(_AT_ONCE, _BUFFER // size))
+        starts, echo = range(0, messages, step), _send(ECHO_TOPIC + link.identity)
+        for start in starts:
+            batch = [sends[i % len(sends)] for i in range(start, min(start + step, messages))]
+            link.write(b"".join([_BEGIN, *batch, echo, _COMMIT]))
         assert wait_until(lambda: taken.echoes == len(starts), _FILLED), f"{taken.echoes} of {len(starts)} transactions"
         link.disconnect()
 
@@ -146,6 +148,12 @@ def alone(module: str, name: str, *arguments: Any) -> Run:
     command = (sys.executable, "-m", module, name, json.dumps(arguments))
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
     return Run(**json.loads(output.stdout))
+
+
+def _send(destination: str, headers: str = "persistent:false", payload: bytes = b"") -> bytes:
+    """A frame of the transaction. What it has beyond that a message would have from now on, and no device's has it."""
+    head = f"SEND\ndestination:{destination}\n{headers}\ntransaction:1\ncontent-length:{len(payload)}\n\n"
+    return b"%b%b\x00" % (head.encode(), payload)
 
 
 def _sync(lab: Lab) -> str:
