@@ -109,6 +109,8 @@ def _scale(options: argparse.Namespace) -> Scale:
     given = {name: getattr(options, name) for name in ("runs", "messages", "devices") if getattr(options, name)}
     if options.runs:
         given["points"] = options.runs
+    if options.messages:
+        given["each"] = options.messages
     return replace(QUICK if options.quick else Scale(), chosen=tuple(options.contenders), **given)
 
 

@@ -16,8 +16,10 @@ class Scale:
     """Counted rounds, after one to warm up."""
     points: int = 5
     """Counted rounds of each point of a curve."""
-    messages: int = 50_000
+    messages: int = 100_000
     """Messages a contender carries in a round."""
+    each: int = 50_000
+    """Messages of each point of a curve."""
     devices: int = 1000
     seconds: float = 20.0
     """Of pulses in a round of `latency`."""
@@ -41,9 +43,9 @@ class Scale:
         if part == "latency":
             return {"rounds": self.runs, "seconds a round": round(self.seconds)}
         if part in ("devices", "bytes", "stubs"):
-            return {"messages": self.messages, "rounds": self.points}
+            return {"messages": self.each, "rounds": self.points}
         if part == "brokers":
-            return {"messages": self.messages, "rounds": self.points, "devices": self.devices}
+            return {"messages": self.each, "rounds": self.points, "devices": self.devices}
         return {"messages": self.messages, "rounds": self.runs, "devices": self.devices}
 
     def wants(self, name: str) -> bool:
@@ -55,6 +57,7 @@ QUICK = Scale(
     runs=3,
     points=2,
     messages=15_000,
+    each=15_000,
     devices=300,
     seconds=6.0,
     memory=300_000,

@@ -14,7 +14,7 @@ from tests.bench.stand import UP, Stand
 from tests.bench.stubs import Load, Stubs
 from tests.bench.turns import Contender, Figures, by_turns
 
-FACTOR = 4
+FACTOR = 2
 """Times the messages of other parts, for each broker: stubs are fast."""
 
 

@@ -28,10 +28,8 @@ def devices(stand: Stand, scale: Scale) -> list[Row]:
     """Messages of and for 1 to 10,000 devices of one real broker, which has the most of them all the time: it takes
     long for many to come, and longer for them to go."""
     with crowd(max(scale.crowds), stand.hosts[:1], "g") as there:
-        up = points("pub, devices", "devices", scale.crowds, lambda n: _up(stand, scale.messages, n))
-        down = points(
-            "sub, devices", "devices", scale.crowds, lambda n: deliver(stand, there, scale.messages, n).figures
-        )
+        up = points("pub, devices", "devices", scale.crowds, lambda n: _up(stand, scale.each, n))
+        down = points("sub, devices", "devices", scale.crowds, lambda n: deliver(stand, there, scale.each, n).figures)
         rows = _measured(stand, scale, [*up, *down])
     stand.await_answer()
     return rows
@@ -41,7 +39,7 @@ def sizes(stand: Stand, scale: Scale) -> list[Row]:
     """Payloads of 64 bytes to 1 MiB."""
 
     def count(size: int) -> int:
-        return max(100, min(scale.messages, _BYTES // size))
+        return max(100, min(scale.each, _BYTES // size))
 
     up = points("pub, bytes", "bytes", scale.sizes, lambda size: _up(stand, count(size), SOURCES, size))
     down = points("sub, bytes", "bytes", scale.sizes, lambda size: _down(stand, count(size), SOURCES, size))

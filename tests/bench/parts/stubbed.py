@@ -78,7 +78,7 @@ class _Scene:
 
     def _messages(self, devices: int) -> int:
         """Enough that each device is met several times."""
-        return max(self._scale.messages, EACH * devices)
+        return max(self._scale.each, EACH * devices)
 
     def _listing(self, real: int, stubs: int, number: int) -> Listing:
         key = (real + stubs, number)
