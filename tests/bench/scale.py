@@ -42,7 +42,11 @@ class Scale:
             return {"messages": self.memory, "first look after": self.early, "devices": self.devices, "rounds": 1}
         if part == "latency":
             return {"rounds": self.runs, "seconds a round": round(self.seconds)}
-        if part in ("devices", "bytes", "stubs"):
+        if part == "cores":
+            return {"messages": 4 * self.messages, "rounds": self.runs, "devices": self.devices}
+        if part == "bytes":
+            return {"messages at most": self.each, "rounds": self.points}
+        if part in ("devices", "stubs"):
             return {"messages": self.each, "rounds": self.points}
         if part == "brokers":
             return {"messages": self.each, "rounds": self.points, "devices": self.devices}

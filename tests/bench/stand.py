@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from kalinka_jms.config import load
-from kalinka_jms.errors import LinkLost
+from kalinka_jms.errors import LinkError, LinkLost
 from kalinka_jms.kafka import offset_of
 from kalinka_jms.lab.instances import Instance, Instances
 from kalinka_jms.lab.lab import Lab
@@ -97,15 +97,19 @@ class Stand:
         """The same messages straight into a queue, for who knows no routes."""
         self._fill([f"/queue/{name}"], messages, 0, SIZE)
 
-    def await_answer(self) -> None:
-        """Until the first broker takes connections again: it takes none while thousands go."""
-        assert wait_until(self._answers, _FILLED), "the broker does not answer"
+    @contextmanager
+    def recovering(self) -> Iterator[None]:
+        """Afterwards the first broker takes connections again, or time is up: it takes none while thousands go."""
+        try:
+            yield
+        finally:
+            wait_until(self._answers, _FILLED)
 
     def _answers(self) -> bool:
         link = Link(load(self.lab.config_path).brokers[0], _Taken())
         try:
             link.connect()
-        except LinkLost:
+        except LinkError:
             return False
         link.disconnect()
         return True

@@ -25,14 +25,12 @@ def points(curve: str, unit: str, places: Sequence[int], run: Callable[[int], Fi
 
 
 def devices(stand: Stand, scale: Scale) -> list[Row]:
-    """Messages of and for 1 to 10,000 devices of one real broker, which has the most of them all the time: it takes
-    long for many to come, and longer for them to go."""
-    with crowd(max(scale.crowds), stand.hosts[:1], "g") as there:
+    """Messages from, and for, 1 to 10,000 devices at one real broker. As many as the most listen there all the time: it
+    takes long for many to come, and longer for them to go."""
+    with stand.recovering(), crowd(max(scale.crowds), stand.hosts[:1], "g") as there:
         up = points("pub, devices", "devices", scale.crowds, lambda n: _up(stand, scale.each, n))
         down = points("sub, devices", "devices", scale.crowds, lambda n: deliver(stand, there, scale.each, n).figures)
-        rows = _measured(stand, scale, [*up, *down])
-    stand.await_answer()
-    return rows
+        return _measured(stand, scale, [*up, *down])
 
 
 def sizes(stand: Stand, scale: Scale) -> list[Row]:
