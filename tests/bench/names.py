@@ -14,6 +14,7 @@ STOMP_SENDING = "stomp.py alone, sending"
 
 CAMEL = "Camel"
 """All of Camel's names begin so."""
+CAMEL_TRANSACTED = "Camel, transacted, 16 consumers"
 CAMEL_FASTEST = "Camel, auto-ack, asynchronous"
 
 RELAY = "the brokers and Kafka alone"

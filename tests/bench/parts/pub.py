@@ -39,7 +39,7 @@ _ACKNOWLEDGED = "acknowledgementModeName=CLIENT_ACKNOWLEDGE&cacheLevelName=CACHE
 _AT_ONCE = "lingerMs=0"
 MODES = (
     Mode("Camel, transacted, 1 consumer", AT_LEAST_ONCE, 0.1, _TRANSACTED, _AT_ONCE),
-    Mode("Camel, transacted, 16 consumers", AT_LEAST_ONCE, 0.3, f"{_TRANSACTED}&concurrentConsumers=16", _AT_ONCE),
+    Mode(names.CAMEL_TRANSACTED, AT_LEAST_ONCE, 0.3, f"{_TRANSACTED}&concurrentConsumers=16", _AT_ONCE),
     Mode(
         "Camel, client acknowledge, 16 consumers",
         AT_LEAST_ONCE,
