@@ -40,7 +40,8 @@ def main() -> int:
         render()
         return 0
     _allow_many_sockets()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the lab goes down with us
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the lab and the bridge go down with us
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     scale = _scale(options)
     kept, found, whole = results.load(JSON), results.Results(), True
     writes = not options.check and not options.contenders
