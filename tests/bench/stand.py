@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from kalinka_jms.config import load
-from kalinka_jms.errors import LinkError, LinkLost
+from kalinka_jms.errors import LinkLost
 from kalinka_jms.kafka import offset_of
 from kalinka_jms.lab.instances import Instance, Instances
 from kalinka_jms.lab.lab import Lab
@@ -26,6 +26,7 @@ from kalinka_jms.stomp.frames import Frame
 from kalinka_jms.stomp.link import Link
 from kalinka_jms.sub.sends import ECHO_TOPIC
 from tests.bench.meter import Run
+from tests.log_in import can_log_in
 
 UP, DOWN = "0.mqtt.sparkcluster", "0.sparkcluster.mqtt"
 QUEUE = "kalinka.sparkcluster.pub"
@@ -103,16 +104,7 @@ class Stand:
         try:
             yield
         finally:
-            wait_until(self._answers, _FILLED)
-
-    def _answers(self) -> bool:
-        link = Link(load(self.lab.config_path).brokers[0], _Taken())
-        try:
-            link.connect()
-        except LinkError:
-            return False
-        link.disconnect()
-        return True
+            wait_until(lambda: can_log_in(load(self.lab.config_path).brokers[0]), _FILLED)
 
     def _fill(self, destinations: Sequence[str], messages: int, host: int, size: int) -> None:
         taken = _Taken()

@@ -11,7 +11,6 @@ from threading import Event
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from log_in import can_log_in
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -22,6 +21,7 @@ from kalinka_jms.lab.lab import Lab
 from kalinka_jms.lab.layout import Layout, Ports
 from kalinka_jms.lab.waiting import wait_until
 from kalinka_jms.stomp.link import Link
+from tests.log_in import can_log_in
 
 pytestmark = pytest.mark.lab
 

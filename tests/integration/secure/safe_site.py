@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from log_in import can_log_in
-
 from kalinka_jms.config import Settings, load
 from kalinka_jms.lab import jars, processes, toolchain
 from kalinka_jms.lab.authority import Authority
@@ -23,6 +21,7 @@ from kalinka_jms.lab.guard import Guard
 from kalinka_jms.lab.layout import Layout, Ports, Service
 from kalinka_jms.lab.servers import Runtime, broker_xml, prepare
 from kalinka_jms.lab.waiting import wait_until
+from tests.log_in import can_log_in
 
 PORTS = Ports(mqtt=8883, stomp=61614, openwire=61617, kafka=9192, controller=9193, zookeeper=2281)
 DEVICES = ("beast", "sabretooth", "wolverine")
