@@ -64,8 +64,7 @@ class Notices:
         self._orders.put(None)
 
     def _run(self) -> None:
-        little = {"queued.max.messages.kbytes": 2048, "fetch.wait.max.ms": 500}
-        self._consumer: Consumer = consumer(self._settings, "kalinka-notices", **little)
+        self._consumer: Consumer = consumer(self._settings, "kalinka-notices", **{"fetch.wait.max.ms": 500})
         try:
             while self._obey():
                 for message in self._consumer.consume(BATCH, WAIT):

@@ -9,7 +9,7 @@ from statistics import median
 MIB = 1024 * 1024
 ENOUGH = 40
 """Notes (one a second) without which nothing can be said."""
-TOLERANCE = 32 * MIB  # librdkafka keeps up to 16 MiB of records for each of sub's two consumers, in a flood only
+TOLERANCE = 24 * MIB
 """Bytes by which the median of the last quarter may be above that of the second quarter: buffers of a backlog that the
 allocator keeps. A leak of 1 kB a message would be far beyond it within two minutes at 600 messages/s."""
 
