@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import logging
 import signal
@@ -168,6 +169,9 @@ GARBAGE = 50_000
 """Objects until Python looks for circles of garbage. Messages make none; with its default of 700 the looking took an
 eighth of the time of `sub` (tried)."""
 
+M_ARENA_MAX = -8
+"""The name of this parameter in glibc's malloc.h."""
+
 _MAKERS: dict[str, Callable[[Settings, Client], Service]] = {
     "registry": RegistryService,
     "sub": SubService,
@@ -181,8 +185,7 @@ def run(settings: Settings, names: Sequence[str], metrics: tuple[str, int] | Non
     `metrics`: host and port where metrics and health are served. A second signal ends the process at once. Raises
     ConfigError when that port cannot be taken, ConfigError or RegistryError when ZooKeeper's settings are no good.
     """
-    gc.freeze()  # what is there stays
-    gc.set_threshold(GARBAGE)
+    _spare_memory()
     stop = threading.Event()
     _on_signals(stop)
     systemd = Systemd()
@@ -246,6 +249,18 @@ def _tell(health: Health, systemd: Systemd) -> None:
     systemd.status(f"waiting for {', '.join(lacking)}" if lacking else "ready")
     if health.healthy().yes:
         systemd.alive()
+
+
+def _spare_memory() -> None:
+    """Look for garbage rarely, and have one heap for all threads.
+
+    Of its own for each thread, as glibc has them, heaps keep what passed through them: 20 MB for a device that does not
+    read left 85 MiB behind, with one heap 27 (resident memory of `sub`, tried). Other C libraries have one anyway.
+    """
+    gc.freeze()  # what is there stays
+    gc.set_threshold(GARBAGE)
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _on_signals(stop: threading.Event) -> None:
