@@ -40,6 +40,9 @@ BLOCKED = 3.0
 """Seconds without a PUBACK after which a broker counts as blocked."""
 CALM = 3.0
 """Seconds of undisturbed load before a blow."""
+AT_ONCE, LOOKS = 0.5, 5
+"""The load is steady when each stream brings something new within so many seconds, so many times in a row: Java that
+was just started is slow, and the first blow would be judged by that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,7 @@ class Stage:
         # half of what devices send goes to devices and so comes down as well
         self.fleet.rate = self.options.rate
         self.kafka.rate = self.options.rate / 2
-        self.judge.blow(time.monotonic())
-        self._await(self.expected(), 60)
+        self.until(lambda: all(self._at_once() for _ in range(LOOKS)), 120, "the load is steady")
         self.judge.close(self.judge.mark())
         self._watch.start()
         self.begun = time.monotonic()
@@ -225,6 +227,12 @@ class Stage:
                 self.outcome.faults.append(f"{' '.join(group)}: silent for {seconds:.1f} s, at most {most:.0f} s")
 
     # -- inside
+
+    def _at_once(self) -> bool:
+        """Whether every stream brings something that is sent from now on within `AT_ONCE`."""
+        self.blow()
+        groups = self.expected()
+        return wait_until(lambda: groups <= self.judge.progress().keys() or self._broken(), AT_ONCE)
 
     def _await(self, groups: set[Group], timeout: float) -> None:
         wait_until(lambda: groups <= self.judge.progress().keys() or self._broken(), timeout)

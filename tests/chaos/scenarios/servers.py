@@ -13,8 +13,9 @@ LINK = 5.0
 HOLE = 15.0
 """Seconds that a server is a black hole: longer than heart-beats, echoes and ZooKeeper's session last."""
 KAFKA = 45.0
-"""Seconds until records go down again after Kafka's only node died or stood still: twice max.poll.interval.ms (20 s)
-where it forgot its group's members as it loaded them, else session.timeout.ms."""
+"""Seconds until records go down again after a Kafka node died or stood still: twice max.poll.interval.ms (20 s) where
+Kafka forgot its group's members as it loaded them (the only node again, or another one instead), else
+session.timeout.ms."""
 LONG = 75.0
 """Seconds that Kafka is away for: longer than every time-out of its clients but max.poll.interval.ms."""
 
@@ -114,7 +115,7 @@ def kill_kafka_nodes(stage: Stage) -> None:
     for node in ("dev1", "dev2"):
         stage.lab.kill([f"{node}.kafka"])
         stage.blow(f"killed {node}.kafka")
-        stage.recovered(up=STOPPED, down=STOPPED)
+        stage.recovered(up=STOPPED, down=KAFKA)
         stage.lab.start([f"{node}.kafka"])
         stage.replicated()
 
@@ -204,7 +205,7 @@ def _hole(stage: Stage, what: str, seconds: float, bound: float) -> None:
     stage.lab.pause(names)
     stage.blow(f"{', '.join(names)} is a black hole")
     if stage.lab.layout.profile == "full" and len(names) == 1:
-        stage.recovered(up=STOPPED, down=STOPPED)
+        stage.recovered(up=STOPPED, down=KAFKA)
     time.sleep(seconds)
     stage.lab.resume(names)
     stage.blow("it answers again")
