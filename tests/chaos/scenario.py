@@ -34,15 +34,6 @@ class Scenario:
     """Devices whose connection breaks go on at another broker."""
 
 
-ALL: dict[str, Scenario] = {}
-
-
 def scenario(name: str, *, breaks: str, must: str, **options: object) -> Callable[[Callable[[Stage], None]], Scenario]:
-    """Enter a function as a scenario."""
-
-    def enter(play: Callable[[Stage], None]) -> Scenario:
-        made = Scenario(name, breaks, must, play, **options)  # type: ignore[arg-type]
-        ALL[name] = made
-        return made
-
-    return enter
+    """Make a scenario of a function."""
+    return lambda play: Scenario(name, breaks, must, play, **options)  # type: ignore[arg-type]

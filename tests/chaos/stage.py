@@ -105,7 +105,7 @@ class Stage:
         # half of what devices send goes to devices and so comes down as well
         self.fleet.rate = self.options.rate
         self.kafka.rate = self.options.rate / 2
-        self.until(lambda: all(self._at_once() for _ in range(LOOKS)), 120, "the load is steady")
+        self.until(lambda: all(self._at_once() for _ in range(LOOKS)), 300, "the load is steady")
         self.judge.close(self.judge.mark())
         self._watch.start()
         self.begun = time.monotonic()

@@ -63,6 +63,25 @@ def full_windows(stage: Stage) -> None:
 
 
 @scenario(
+    "full-sub",
+    breaks="a black hole of 2 s where dev2's broker is, while 4,000 records come for four of its devices; then SIGKILL "
+    "of a `sub` that holds half of the partitions, before that broker goes on",
+    must=EVERYTHING,
+)
+def full_sub(stage: Stage) -> None:
+    victim = stage.bridge.of("sub")[0]
+    stage.lab.pause(["dev2.activemq"])
+    stage.blow("dev2.activemq is a black hole")
+    for name in stage.fleet.at("dev2")[:4]:
+        stage.kafka.burst(name, 1000, stage.fleet.usual)
+    time.sleep(2)
+    victim.kill()
+    stage.lab.resume(["dev2.activemq"])
+    stage.blow(f"killed {victim.name}; dev2.activemq answers again")
+    stage.recovered(up=LINK, down=SUB)
+
+
+@scenario(
     "store-limit",
     breaks="dev3's broker may store 4 MB, and Kafka is a black hole until that is full: senders have to wait",
     must="All of it: a broker whose store is full acknowledges nothing. Devices whose connection breaks meanwhile: "
