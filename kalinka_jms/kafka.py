@@ -60,8 +60,9 @@ CONSUMER: dict[str, Any] = _COMMON | {
     # (tried). More than the giving up of a share takes (`sub`: 12 s), which happens inside a poll.
     "max.poll.interval.ms": 20_000,
     "fetch.wait.max.ms": 100,
-    # Of 256 bytes each, 16 MiB of records took 47 MiB of memory, and `sub` has two consumers; 2 MiB took 8 MiB, at
-    # 200,000 records/s instead of 230,000, and `sub` was as fast with it.
+    # No more is asked for while so much waits (an answer may bring 1 MiB more for each partition). Of 256 bytes each,
+    # 16 MiB of records took 47 MiB of memory, and `sub` has three consumers; 2 MiB took 8 MiB, at 200,000 records/s
+    # instead of 230,000, and `sub` was as fast with it.
     "queued.max.messages.kbytes": 2 * 1024,
     "fetch.queue.backoff.ms": 20,  # with the default of 1 s a reader whose queue was full stands still for most of it
 }

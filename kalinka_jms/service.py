@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import os
 import signal
 import threading
 import time
@@ -185,7 +186,7 @@ def run(settings: Settings, names: Sequence[str], metrics: tuple[str, int] | Non
     `metrics`: host and port where metrics and health are served. A second signal ends the process at once. Raises
     ConfigError when that port cannot be taken, ConfigError or RegistryError when ZooKeeper's settings are no good.
     """
-    _spare_memory()
+    _set_up_memory()
     stop = threading.Event()
     _on_signals(stop)
     systemd = Systemd()
@@ -251,16 +252,17 @@ def _tell(health: Health, systemd: Systemd) -> None:
         systemd.alive()
 
 
-def _spare_memory() -> None:
+def _set_up_memory() -> None:
     """Look for garbage rarely, and have one heap for all threads.
 
-    Of its own for each thread, as glibc has them, heaps keep what passed through them: 20 MB for a device that does not
-    read left 85 MiB behind, with one heap 27 (resident memory of `sub`, tried). Other C libraries have one anyway.
+    glibc has several, and each keeps what passed through it: 20 MB for a device that does not read left 85 MiB behind,
+    with one heap 27 (resident memory of `sub`, tried). Elsewhere, and where the environment says how, nothing is done.
     """
     gc.freeze()  # what is there stays
     gc.set_threshold(GARBAGE)
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+    if not os.environ.keys() & {"MALLOC_ARENA_MAX", "GLIBC_TUNABLES"}:
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _on_signals(stop: threading.Event) -> None:

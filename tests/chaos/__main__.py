@@ -119,8 +119,9 @@ def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
 def play(stage: Stage, chosen: Sequence[Scenario], seconds: float | None) -> list[Outcome]:
     outcomes = []
     begun = time.monotonic()
-    for one in chosen:
+    for at, one in enumerate(chosen):
         if seconds is not None and time.monotonic() - begun > seconds:
+            say(f"not played, for {seconds:.0f} s are over: {', '.join(left.name for left in chosen[at:])}")
             break
         say(f"{one.name}: {one.breaks}")
         outcome = stage.play(one)

@@ -9,6 +9,8 @@ from collections import defaultdict
 from pathlib import Path
 from urllib.request import urlopen
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from kalinka_jms.errors import LabError
 from kalinka_jms.lab.instances import COMMAND, METRICS_ANYWHERE, Instance, Instances
 from kalinka_jms.lab.waiting import wait_until
@@ -94,6 +96,11 @@ class Bridge:
                 found += [f"{instance.name}: {fault}" for fault in check(text, self._books.get(instance.name, ""))]
                 self._books[instance.name] = text
         return found
+
+    def figure(self, instance: Instance, name: str) -> float:
+        """The sum of a metric over its labels; 0 where the process does not answer."""
+        families = text_string_to_metric_families(_scrape(instance.metrics) or "")
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     # -- memory
 

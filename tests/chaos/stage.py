@@ -40,7 +40,7 @@ BLOCKED = 3.0
 """Seconds without a PUBACK after which a broker counts as blocked."""
 CALM = 3.0
 """Seconds of undisturbed load before a blow."""
-AT_ONCE, LOOKS = 0.5, 5
+STEADY_WITHIN, STEADY_TIMES = 0.5, 5
 """The load is steady when each stream brings something new within so many seconds, so many times in a row: Java that
 was just started is slow, and the first blow would be judged by that."""
 
@@ -105,7 +105,7 @@ class Stage:
         # half of what devices send goes to devices and so comes down as well
         self.fleet.rate = self.options.rate
         self.kafka.rate = self.options.rate / 2
-        self.until(lambda: all(self._at_once() for _ in range(LOOKS)), 300, "the load is steady")
+        self.until(lambda: all(self._flows() for _ in range(STEADY_TIMES)), 300, "the load is steady")
         self.judge.close(self.judge.mark())
         self._watch.start()
         self.begun = time.monotonic()
@@ -228,14 +228,14 @@ class Stage:
 
     # -- inside
 
-    def _at_once(self) -> bool:
-        """Whether every stream brings something that is sent from now on within `AT_ONCE`."""
+    def _flows(self) -> bool:
+        """Whether every stream brings something soon."""
         self.blow()
-        groups = self.expected()
-        return wait_until(lambda: groups <= self.judge.progress().keys() or self._broken(), AT_ONCE)
+        soon = max(STEADY_WITHIN, 5 * self.options.devices / self.options.rate) * self.options.slack
+        return self._await(self.expected(), soon)
 
-    def _await(self, groups: set[Group], timeout: float) -> None:
-        wait_until(lambda: groups <= self.judge.progress().keys() or self._broken(), timeout)
+    def _await(self, groups: set[Group], timeout: float) -> bool:
+        return wait_until(lambda: groups <= self.judge.progress().keys() or self._broken(), timeout)
 
     def _note(self, direction: str, bound: float, groups: set[Group]) -> None:
         times = self.judge.progress()

@@ -1,9 +1,9 @@
 """The scenarios, one module for each kind of thing that is broken. A new module is entered in MODULES."""
 
 from tests.chaos.scenario import Scenario
-from tests.chaos.scenarios import devices, overload, processes, servers
+from tests.chaos.scenarios import devices, frozen, overload, processes, servers
 
-MODULES = (processes, overload, devices, servers)
+MODULES = (processes, overload, servers, devices, frozen)
 """In the order in which they are played. Too much at once comes early: the memory that it takes stays with a process,
 and only what grows after that is a leak."""
 

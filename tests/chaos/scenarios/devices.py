@@ -1,4 +1,4 @@
-"""Devices that behave badly: they flap, vanish, do not read, or listen to everything."""
+"""Devices that behave badly: they flap, vanish, or listen to everything."""
 
 from __future__ import annotations
 
@@ -68,26 +68,6 @@ def half_open(stage: Stage) -> None:
         for name in (back, away):
             stage.fleet.devices[name].keepalive = stage.fleet.keepalive
         proxy.close()
-
-
-@scenario(
-    "never-reads",
-    breaks="a device at dev1 stops reading while 20 MB come for it; its broker has to cut it off, and go on meanwhile",
-    must=BROKEN + " What else came for it is parked, and replayed when it is back.",
-)
-def never_reads(stage: Stage) -> None:
-    (name,) = stage.fleet.at("dev1")[:1]
-    others = [one for one in stage.names if one != name]
-    stage.fleet.stop_reading(name)
-    stage.kafka.burst(name, 300, 65536)
-    stage.blow(f"{name} reads no more")
-    stage.recovered(up=LINK, down=LINK, of=["dev1", "dev2", "dev3", *others])
-    stage.until(lambda: stage.ends.settled(name), 60, "the broker cuts it off")
-    stage.silence(STILL, ["dev1", "dev2", "dev3", *others])
-    stage.fleet.go(name, stage.fleet.broker("dev1"))
-    stage.blow("the broker has cut it off; it is back and reads")
-    stage.listening()
-    stage.recovered(up=LINK, down=4 * LINK)
 
 
 @scenario(

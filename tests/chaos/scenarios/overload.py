@@ -1,4 +1,4 @@
-"""Too much at once: full windows, a full store, members that come and go."""
+"""Too much at once: full windows, a full store, a device that does not read, members that come and go."""
 
 from __future__ import annotations
 
@@ -6,13 +6,59 @@ import signal
 import time
 
 from tests.chaos.scenario import scenario
+from tests.chaos.scenarios.devices import STILL
 from tests.chaos.scenarios.processes import EVERYTHING, PUB, STOPPED, SUB
-from tests.chaos.scenarios.servers import LINK
+from tests.chaos.scenarios.servers import BROKEN, LINK
 from tests.chaos.stage import Stage
 from tests.chaos.store import limited
 
 BURST = 4.0
 """How many times the usual load makes windows full."""
+FLOOD = 4000
+"""Records for the devices of a broker that stands still: more than a link has in flight, less than a `sub` takes."""
+
+
+@scenario(
+    "full-sub",
+    breaks="a black hole of 2 s where dev2's broker is, while 4,000 records come for its devices; then SIGKILL "
+    "of the `sub` with most of them in flight, before that broker goes on",
+    must=EVERYTHING,
+)
+def full_sub(stage: Stage) -> None:
+    devices = stage.fleet.at("dev2")
+    stage.lab.pause(["dev2.activemq"])
+    stage.blow("dev2.activemq is a black hole")
+    for name in devices:
+        stage.kafka.burst(name, FLOOD // len(devices), stage.fleet.usual)
+    time.sleep(2)
+    held = {one: stage.bridge.figure(one, "kalinka_down_in_flight_records") for one in stage.bridge.of("sub")}
+    victim = max(held, key=lambda one: held[one])
+    victim.kill()
+    stage.lab.resume(["dev2.activemq"])
+    stage.blow(f"killed {victim.name}, which held {held[victim]:.0f} records; dev2.activemq answers again")
+    if held[victim] < FLOOD / 4:
+        stage.outcome.faults.append("too little was in flight")
+    stage.recovered(up=LINK, down=SUB)
+
+
+@scenario(
+    "never-reads",
+    breaks="a device at dev1 stops reading while 20 MB come for it; its broker has to cut it off, and go on meanwhile",
+    must=BROKEN + " What else came for it is parked, and replayed when it is back.",
+)
+def never_reads(stage: Stage) -> None:
+    (name,) = stage.fleet.at("dev1")[:1]
+    others = [one for one in stage.names if one != name]
+    stage.fleet.stop_reading(name)
+    stage.kafka.burst(name, 300, 65536)
+    stage.blow(f"{name} reads no more")
+    stage.recovered(up=LINK, down=LINK, of=["dev1", "dev2", "dev3", *others])
+    stage.until(lambda: stage.ends.settled(name), 60, "the broker cuts it off")
+    stage.silence(STILL, ["dev1", "dev2", "dev3", *others])
+    stage.fleet.go(name, stage.fleet.broker("dev1"))
+    stage.blow("the broker has cut it off; it is back and reads")
+    stage.listening()
+    stage.recovered(up=LINK, down=4 * LINK)
 
 
 @scenario(
@@ -60,25 +106,6 @@ def full_windows(stage: Stage) -> None:
     stage.bridge.heal()
     stage.blow()
     stage.recovered(up=LINK, down=STOPPED)
-
-
-@scenario(
-    "full-sub",
-    breaks="a black hole of 2 s where dev2's broker is, while 4,000 records come for four of its devices; then SIGKILL "
-    "of a `sub` that holds half of the partitions, before that broker goes on",
-    must=EVERYTHING,
-)
-def full_sub(stage: Stage) -> None:
-    victim = stage.bridge.of("sub")[0]
-    stage.lab.pause(["dev2.activemq"])
-    stage.blow("dev2.activemq is a black hole")
-    for name in stage.fleet.at("dev2")[:4]:
-        stage.kafka.burst(name, 1000, stage.fleet.usual)
-    time.sleep(2)
-    victim.kill()
-    stage.lab.resume(["dev2.activemq"])
-    stage.blow(f"killed {victim.name}; dev2.activemq answers again")
-    stage.recovered(up=LINK, down=SUB)
 
 
 @scenario(
