@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tests.chaos import report
 from tests.chaos.memory import growth
@@ -22,6 +22,8 @@ from tests.chaos.scenario import DELIVERIES, PROFILES, SESSIONS, Scenario
 from tests.chaos.scenarios import ALL
 from tests.chaos.setting import layout, opened, write_config
 from tests.chaos.stage import Options, Stage
+
+LOGS = Path(__file__).parents[2] / "build" / "chaos"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--ci", action="store_true", help="the run that is bounded to ten minutes")
     parser.add_argument("--list", action="store_true", help="show the scenarios, and what must arrive in each")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a page")
-    parser.add_argument("--logs", type=Path, help="keep the logs of the bridge there")
+    parser.add_argument("--logs", type=Path, default=LOGS, help="where the logs of the bridge go")
     return parser
 
 
@@ -92,8 +94,10 @@ def run(args: argparse.Namespace, chosen: Sequence[Scenario]) -> report.Report:
     )
     command = shown(sys.argv[1:])
     say(f"seed {args.seed}: {', '.join(one.name for one in chosen)}")
-    with opened(layout(args.profile, args.delivery), say) as lab, TemporaryDirectory(prefix="kalinka-chaos-") as folder:
-        logs = args.logs or Path(folder)
+    with opened(layout(args.profile, args.delivery), say) as lab:
+        logs: Path = args.logs
+        if logs == LOGS:
+            shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True, exist_ok=True)
         proxy = Proxy((lab.layout.addresses[0], lab.layout.ports.zookeeper))
         config = write_config(lab, logs, args.delivery, [proxy.address])
