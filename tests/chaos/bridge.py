@@ -9,12 +9,11 @@ from collections import defaultdict
 from pathlib import Path
 from urllib.request import urlopen
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from kalinka_jms.errors import LabError
 from kalinka_jms.lab.instances import COMMAND, METRICS_ANYWHERE, Instance, Instances
 from kalinka_jms.lab.waiting import wait_until
-from kalinka_jms.metrics.identity import check
+from kalinka_jms.metrics import catalogue
+from kalinka_jms.metrics.identity import check, total
 
 SERVICES = ("registry", "sub", "pub")
 AT_WORK = {"pub": "active on a broker", "registry": "watching"}
@@ -97,10 +96,9 @@ class Bridge:
                 self._books[instance.name] = text
         return found
 
-    def figure(self, instance: Instance, name: str) -> float:
-        """The sum of a metric over its labels; 0 where the process does not answer."""
-        families = text_string_to_metric_families(_scrape(instance.metrics) or "")
-        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+    def in_flight(self, instance: Instance) -> float:
+        """Records that a `sub` holds without an outcome; 0 where it does not answer."""
+        return total(_scrape(instance.metrics) or "", catalogue.DOWN_IN_FLIGHT)
 
     # -- memory
 

@@ -11,7 +11,6 @@ import pytest
 
 HEAPS = """
 import ctypes, threading
-from pathlib import Path
 from kalinka_jms import service
 
 {prepared}

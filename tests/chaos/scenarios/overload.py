@@ -31,7 +31,7 @@ def full_sub(stage: Stage) -> None:
     for name in devices:
         stage.kafka.burst(name, FLOOD // len(devices), stage.fleet.usual)
     time.sleep(2)
-    held = {one: stage.bridge.figure(one, "kalinka_down_in_flight_records") for one in stage.bridge.of("sub")}
+    held = {one: stage.bridge.in_flight(one) for one in stage.bridge.of("sub")}
     victim = max(held, key=lambda one: held[one])
     victim.kill()
     stage.lab.resume(["dev2.activemq"])
