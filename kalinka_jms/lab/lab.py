@@ -24,8 +24,6 @@ from kalinka_jms.lab.waiting import wait_until
 Say = Callable[[str], None]
 _START = 180.0  # seconds for a server until it answers; two busy cores need 40
 _STOP = 30.0  # seconds for a server to end by itself
-_RACE = "java.util.ConcurrentModificationException"
-"""What ActiveMQ 6.3.1 says when it ends by a race in its own start (met once)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,28 +193,22 @@ class Lab:
     def _await(self, services: Sequence[Service]) -> None:
         """Return when all of them answer; raises LabError for one that ends, or that does not in time."""
         begin, left = time.monotonic(), list(services)
-        spared: set[str] = set()
 
         def all_answer() -> bool:
             for service in [service for service in left if answers(service)]:
                 left.remove(service)
                 self._say(f"{service.name}: answers after {time.monotonic() - begin:.1f} s")
-            self._refuse_dead(left, spared)
+            self._refuse_dead(left)
             return not left
 
         if not wait_until(all_answer, _START):
             late = "\n".join(f"{service.name}:\n{messages(self.layout.log(service))}" for service in left)
             raise LabError(f"no answer within {_START:.0f} s from {late}")
 
-    def _refuse_dead(self, services: Sequence[Service], spared: set[str]) -> None:
-        """Raises LabError for one that ended; a broker that lost a race with itself is started again, once."""
+    def _refuse_dead(self, services: Sequence[Service]) -> None:
+        """Raises LabError for one that ended."""
         running = self._running()
         for service in services:
-            if service.name in running:
-                continue
-            said = messages(self.layout.log(service))
-            if service.name in spared or _RACE not in said:
+            if service.name not in running:
+                said = messages(self.layout.log(service))
                 raise LabError(f"{service.name} ended while starting:\n{said}")
-            spared.add(service.name)
-            self._say(f"{service.name}: ended while starting, by a race in ActiveMQ")
-            self._start([service], self._runtimes())

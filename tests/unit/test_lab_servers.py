@@ -71,6 +71,11 @@ def test_the_connectors_listen_where_they_should_and_survive_slow_clients() -> N
     assert "transport.tcpNoDelay=true" in uris["stomp"]
 
 
+def test_a_device_that_connects_during_the_start_adds_no_service_to_those_being_started() -> None:
+    beans = {bean.attrib["class"] for bean in one("services", broker())}
+    assert beans == {"org.apache.activemq.transport.mqtt.MQTTPacketIdGenerator"}
+
+
 def test_nothing_lets_a_message_vanish() -> None:
     text = re.sub(r"<!--.*?-->", "", broker_xml("dev1", "0.0.0.0", "/data", Ports()), flags=re.DOTALL)
     assert "sendFailIfNoSpace" not in text

@@ -15,7 +15,6 @@ from kalinka_jms.lab.layout import Layout, Service
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Nothing of it runs."""
     monkeypatch.setattr(Lab, "_running", lambda _: {})
-    monkeypatch.setattr(Lab, "_runtimes", lambda _: {})
     return Lab(Layout(tmp_path, "small", "127.0.99.20"))
 
 
@@ -26,17 +25,7 @@ def _ended(lab: Lab, says: str) -> Service:
     return service
 
 
-def test_a_broker_that_lost_a_race_with_itself_is_started_again_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
-    monkeypatch.setattr(Lab, "_start", lambda _, services, __: started.extend(one.name for one in services))
-    broker, spared = _ended(lab, "Caused by: java.util.ConcurrentModificationException\n"), set[str]()
-    lab._refuse_dead([broker], spared)
-    assert started == ["dev1.activemq"]
-    with pytest.raises(LabError, match="ended while starting"):
-        lab._refuse_dead([broker], spared)
-
-
 def test_one_that_ends_for_a_reason_is_refused_with_what_it_said(lab: Lab) -> None:
     broker = _ended(lab, "Address already in use\n")
     with pytest.raises(LabError, match="Address already in use"):
-        lab._refuse_dead([broker], set())
+        lab._refuse_dead([broker])
