@@ -9,7 +9,9 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Event, Thread
+from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -147,7 +149,7 @@ class Fleet:
                 device.session.deaf = True
                 device.session.leaving = True
                 self._tell(device, device.session)
-                self._forget(device)
+                self._socket_close(device.session.client.socket())
 
         self.call(stop)
 
@@ -224,13 +226,22 @@ class Fleet:
         client.on_unsubscribe = lambda *_: setattr(session, "unsubscribed", time.monotonic())
         client.on_publish = lambda _client, _data, mid, *_: self._acknowledged(session, mid)
         client.on_message = lambda _client, _data, message: self._arrived(device, session, message)
+        # paho closes a broken socket wherever it notices, and the next one that opens may have its number
+        client.on_socket_open = lambda _client, _data, sock: self._socket_open(sock, device)
+        client.on_socket_close = lambda _client, _data, sock: self._socket_close(sock)
         try:
             client.connect(device.target.host, device.target.port, device.keepalive)
         except OSError:
             self._again(device)
             return
         device.session = session
-        self._selector.register(client.socket(), selectors.EVENT_READ, device)  # type: ignore[arg-type]
+
+    def _socket_open(self, sock: Any, device: Device) -> None:
+        self._selector.register(sock, selectors.EVENT_READ, device)
+
+    def _socket_close(self, sock: Any) -> None:
+        with suppress(KeyError, ValueError):  # not heard any more, or closed by now
+            self._selector.unregister(sock)
 
     def _read(self, device: Device) -> None:
         session = device.session
@@ -270,15 +281,11 @@ class Fleet:
         if session is None:
             return
         sock = session.client.socket()
-        self._forget(device)
+        self._socket_close(sock)
         if politely:
             session.client.disconnect()
         if sock is not None:
             sock.close()
-
-    def _forget(self, device: Device) -> None:
-        for key in [key for key in self._selector.get_map().values() if key.data is device]:
-            self._selector.unregister(key.fileobj)
 
     def _speak(self, elapsed: float) -> None:
         self._due = min(self._due + elapsed * self.rate, self.rate / 5)
