@@ -42,7 +42,8 @@ CALL_TIMEOUT = 10.0
 
 SILENCE = 15.0
 """Seconds without a word of Kafka (a record, the end, an error) about a partition that is to be read, after which the
-consumer is replaced. Longer than a transaction may stay open: what is behind one comes when it ends."""
+clients are replaced. Longer than a transaction may stay open, for what is behind one comes when it ends; and longer
+than `CALL_TIMEOUT`."""
 
 Found = tuple[int, bytes | None, int | None, int]
 
@@ -152,15 +153,17 @@ class Backlog:
         return any(reading.active for reading in self._readings.values())
 
     def _listen(self) -> None:
-        """A consumer that says nothing is replaced: it may never go on."""
+        """Clients that say nothing are replaced: they may never go on."""
         now = time.monotonic()
-        located = [one for one in self._readings.values() if one.active and one.end is not None]
-        if all(now - reading.heard <= SILENCE for reading in located):
+        active = [reading for reading in self._readings.values() if reading.active]
+        if all(now - reading.heard <= SILENCE for reading in active):
             return
-        log.warning("nothing comes of what is parked: it is read with a new client")
+        log.warning("nothing comes of what is parked: it is read with new clients")
         self._consumer = self._make_consumer()
-        for reading in located:
-            self._seek(reading, reading.position if reading.indexing else reading.wanted[0])
+        self._replace_admin(now)
+        for reading in active:
+            if reading.end is not None:
+                self._seek(reading, reading.position if reading.indexing else reading.wanted[0])
 
     def _read(self) -> None:
         for reading in self._readings.values():
@@ -172,7 +175,7 @@ class Backlog:
 
     def _begin(self, share: Share, start: int) -> None:
         if share.open:
-            self._readings[_key(share)] = _Reading(share, self._ask(share), position=start)
+            self._readings[_key(share)] = _Reading(share, self._ask(share), position=start, heard=time.monotonic())
 
     def _ask(self, share: Share) -> Future[Any]:
         """The end of the partition, with records of open transactions: their outcome may be decided already."""
@@ -202,13 +205,16 @@ class Backlog:
         """With a new client where the present one has failed for a while: it goes on believing in the epoch of a leader
         for minutes, and gets no other answer (Kafka stood still for 15 s: tried)."""
         now = time.monotonic()
-        if now - self._asking_since <= CLIENT_AGE:
-            reading.asked = self._ask(reading.share)
-            return
+        if now - self._asking_since > CLIENT_AGE:
+            self._replace_admin(now)
+        else:
+            reading.asked, reading.heard = self._ask(reading.share), now
+
+    def _replace_admin(self, now: float) -> None:
         self._admin, self._asking_since = self._make_admin(), now
         for waiting in self._readings.values():
             if waiting.end is None:  # of a client that is gone no question is ever answered, nor times out (tried)
-                waiting.asked = self._ask(waiting.share)
+                waiting.asked, waiting.heard = self._ask(waiting.share), now
 
     def _make_consumer(self) -> Consumer:
         return consumer(self._settings, "kalinka-parked", **{"enable.partition.eof": True})

@@ -182,6 +182,17 @@ def test_what_a_replaced_client_was_asked_is_asked_again(scene: Scene, monkeypat
     assert [record[0] for record in found.records] == offsets and found.whole
 
 
+def test_a_client_that_never_answers_is_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its answer, or the end of its patience, got lost, the partition's devices would get nothing any more."""
+    monkeypatch.setattr(module, "SILENCE", 0.1)
+    offsets = scene.send(b"1")
+    scene.indexed(Share("0", 1))  # it has made its client
+    mute = scene.kafka.admin()
+    mute.list_offsets = lambda *_, **__: defaultdict(Future)
+    scene.backlog._admin = mute
+    assert [offset for offset, _ in scene.indexed()] == offsets and scene.backlog._admin is not mute
+
+
 def test_kafka_away_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """One partition that nobody answers for holds no other one up."""
     scene.send(b"1")
