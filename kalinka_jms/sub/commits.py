@@ -11,7 +11,6 @@ import queue
 import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from kalinka_jms.config import Settings
 from kalinka_jms.errors import ConfigError
 from kalinka_jms.kafka import OWN_FAULT, producer, transactional
+from kalinka_jms.sub.deadline import NoAnswer, within
 from kalinka_jms.sub.share import Share, Write
 from kalinka_jms.sub.worker import Failed, worker
 
@@ -32,6 +32,9 @@ CALL_TIMEOUT = 10.0
 
 PAUSE = 0.2
 """Seconds between attempts while Kafka does not answer."""
+
+SILENCE = 60.0
+"""Seconds after which a call of `CALL_TIMEOUT` that has not come back is taken for one that never will."""
 
 REPLACED = frozenset(
     (
@@ -130,29 +133,18 @@ class Commits:
         # waits for this transaction. The other way round it might look before them and never know that they are there.
         self._flush(producer)
         if batch.offsets:
-            self._send_offsets(producer, batch)
+            self._call(producer.send_offsets_to_transaction, batch.positions(), batch.metadata, CALL_TIMEOUT)
         self._patiently(producer)
 
-    def _send_offsets(self, producer: Producer, batch: Batch) -> None:
-        """With a deadline of our own: in the first transaction after Kafka had died librdkafka waited without end, past
-        the timeout that it was given, and every later batch with it (tried). A producer that is left behind in this
-        does no harm: the next one has its transactional.id, and Kafka aborts what it had begun."""
-        done: Future[None] = Future()
-
-        def call() -> None:
-            try:
-                producer.send_offsets_to_transaction(batch.positions(), batch.metadata, CALL_TIMEOUT)
-            except BaseException as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        threading.Thread(target=call, name="offsets", daemon=True).start()
+    def _call(self, call: Callable[..., None], *arguments: Any) -> None:
+        """In the first transaction after Kafka had died librdkafka waited without end for an answer about the offsets,
+        and every later batch with it (tried). A producer that is left behind in this does no harm: the next one has its
+        transactional.id, and Kafka aborts what it had begun."""
         try:
-            done.result(CALL_TIMEOUT + PAUSE)
-        except TimeoutError as error:
+            within(CALL_TIMEOUT + PAUSE, call, *arguments)
+        except NoAnswer:
             self._producer = None
-            raise KafkaException(KafkaCode(KafkaCode._TIMED_OUT, "no answer about the offsets")) from error
+            raise
 
     def _produce(self, producer: Producer, write: Write) -> None:
         write.refused, answer = "", partial(_answered, write)
@@ -180,20 +172,24 @@ class Commits:
             pass
 
     def _patiently(self, producer: Producer) -> None:
-        """Commit. Whether a commit that timed out has happened is known only by asking again."""
+        """Commit. Whether a commit that timed out has happened is known only by asking again. Raises RuntimeError where
+        librdkafka says nothing at all: this process cannot know any more, and one that starts learns it from Kafka."""
         while True:
             try:
-                producer.commit_transaction(CALL_TIMEOUT)
+                within(SILENCE, producer.commit_transaction, CALL_TIMEOUT)
                 return
+            except NoAnswer as error:
+                raise RuntimeError("what became of a transaction is not known") from error
             except KafkaException as error:
                 if not error.args[0].retriable() or self._stop.is_set():
                     raise
+                self._tell(error.args[0].str())
 
     def _open(self) -> Producer:
         """The transactional producer. A new one aborts at once what the last one of this process left open."""
         if self._producer is None:
             made = producer(self._settings, **transactional(self._id))
-            made.init_transactions(CALL_TIMEOUT)
+            within(CALL_TIMEOUT + PAUSE, made.init_transactions, CALL_TIMEOUT)
             self._producer = made
         return self._producer
 
@@ -206,7 +202,7 @@ class Commits:
                 self._producer = None
             else:
                 self._producer.purge()
-                self._producer.abort_transaction(CALL_TIMEOUT)
+                self._call(self._producer.abort_transaction, CALL_TIMEOUT)
         except KafkaException as error:
             log.debug("a transaction could not be aborted: %s", error)
             self._producer = None

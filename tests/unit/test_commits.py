@@ -14,6 +14,7 @@ from downlink import MQTT, settings
 from kalinka_jms.sub import commits as module
 from kalinka_jms.sub.commits import Batch, Commits
 from kalinka_jms.sub.share import Share, Write
+from kalinka_jms.sub.worker import Failed
 from kalinka_jms.testing import FakeKafka
 
 GROUP = "kalinka-sub"
@@ -205,3 +206,41 @@ def test_a_call_that_never_ends_is_left_behind(scene: Scene, monkeypatch: pytest
     forever.set()
     assert batch.committed and scene.committed() == 5 and scene.parked() == [b"v"]
     assert len(made) == 2
+
+
+def test_a_commit_of_which_nothing_is_heard_ends_the_process(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have happened or not; done once more, records would be parked twice."""
+    monkeypatch.setattr(module, "SILENCE", 0.05)
+    forever = Event()
+
+    def producer(*args: Any, **more: Any) -> Any:
+        made = scene.kafka.producer(*args, **more)
+        made.commit_transaction = lambda *_: forever.wait()
+        return made
+
+    monkeypatch.setattr(module, "producer", producer)
+    scene.submit(write(b"v"))
+    failed = scene.mailbox.get(timeout=10)
+    forever.set()
+    assert isinstance(failed, Failed) and "not known" in str(failed.error) and scene.committed() is None
+
+
+@pytest.mark.parametrize("call", ["init_transactions", "abort_transaction"])
+def test_whatever_never_ends_before_the_commit_is_left_behind(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
+    made: list[Any] = []
+    forever = Event()
+
+    def producer(*args: Any, **more: Any) -> Any:
+        made.append(scene.kafka.producer(*args, **more))
+        if len(made) == 1:
+            setattr(made[0], call, lambda *_: forever.wait())
+        return made[-1]
+
+    monkeypatch.setattr(module, "producer", producer)
+    if call == "abort_transaction":
+        scene.kafka.fail(KafkaError._MSG_TIMED_OUT)
+    assert scene.commit(write(b"v")).committed and scene.parked() == [b"v"] and len(made) == 2
+    forever.set()
