@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import defaultdict
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from kalinka_jms.errors import LabError
@@ -100,6 +101,12 @@ class Bridge:
         """Records that a `sub` holds without an outcome; 0 where it does not answer."""
         return total(_scrape(instance.metrics) or "", catalogue.DOWN_IN_FLIGHT)
 
+    def inquire(self) -> list[str]:
+        """What each process says of itself; where each of its threads stands comes into its log."""
+        for instance in self.all():
+            instance.signal(signal.SIGUSR1)
+        return [f"{one.name}: {_word(one.metrics.removesuffix('/metrics') + '/readyz')}" for one in self.all()]
+
     # -- memory
 
     def weigh(self, now: float) -> None:
@@ -119,6 +126,18 @@ def _scrape(url: str) -> str | None:
             return bytes(answer.read()).decode()
     except OSError:
         return None
+
+
+def _word(url: str) -> str:
+    """What it says of itself, in a line, ready or not."""
+    try:
+        with urlopen(url, timeout=SCRAPE) as answer:
+            text = answer.read()
+    except HTTPError as error:
+        text = error.read()
+    except (OSError, ValueError):
+        return "no answer"
+    return " ".join(text.decode().split())
 
 
 def resident(pid: int) -> int:

@@ -247,6 +247,8 @@ class Stage:
         if not recovery.met:
             took = "never" if recovery.seconds is None else f"after {recovery.seconds:.1f} s"
             self.outcome.faults.append(f"{direction}: {recovery.slowest} went on {took}, bound {bound:.0f} s")
+        if late:
+            self.outcome.faults += self.bridge.inquire()
 
     def _broken(self) -> bool:
         for part in (self.fleet, self.kafka):

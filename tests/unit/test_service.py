@@ -259,6 +259,21 @@ threading.Event().wait(10)
     assert ended.returncode == -signal.SIGTERM
 
 
+def test_a_signal_shows_where_every_thread_stands_and_nothing_else_happens() -> None:
+    program = """
+import os, signal, threading
+from kalinka_jms import service
+service._on_signals(threading.Event())
+threading.Thread(target=threading.Event().wait, name="stuck", daemon=True).start()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ended.returncode == 0
+    assert ended.stderr.count("most recent call first") == 2 and "in wait" in ended.stderr
+
+
 def test_pub_says_in_zookeeper_where_it_stands_by_and_leaves_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     from kalinka_jms.pub import members
 
