@@ -30,7 +30,7 @@ class Batches:
         self, consumer: Consumer, commits: Commits, books: Books, done: Callable[[Batch, float], None]
     ) -> None:
         """`done` gets each batch back, with `committed` saying what came of it."""
-        self._consumer = consumer
+        self.consumer = consumer
         self._commits = commits
         self._books = books
         self._done = done
@@ -87,9 +87,9 @@ class Batches:
     def _commit(self, batch: Batch, wait: bool) -> None:
         try:
             if wait:
-                self._finish(batch, None, self._consumer.commit(offsets=batch.positions(), asynchronous=False))
+                self._finish(batch, None, self.consumer.commit(offsets=batch.positions(), asynchronous=False))
             else:
-                self._consumer.commit(offsets=batch.positions(), asynchronous=True)
+                self.consumer.commit(offsets=batch.positions(), asynchronous=True)
         except KafkaException as error:
             self._finish(batch, error.args[0], [])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,8 +34,9 @@ CALL_TIMEOUT = 10.0
 PAUSE = 0.2
 """Seconds between attempts while Kafka does not answer."""
 
-SILENCE = 60.0
-"""Seconds after which a call of `CALL_TIMEOUT` that has not come back is taken for one that never will."""
+DOUBT = 30.0
+"""Seconds for which a commit that timed out is asked for again. Kafka has decided by then, if it is there at all: it
+aborts what is not committed after `TRANSACTION_TIMEOUT`."""
 
 REPLACED = frozenset(
     (
@@ -172,18 +174,24 @@ class Commits:
             pass
 
     def _patiently(self, producer: Producer) -> None:
-        """Commit. Whether a commit that timed out has happened is known only by asking again. Raises RuntimeError where
-        librdkafka says nothing at all: this process cannot know any more, and one that starts learns it from Kafka."""
+        """Commit. Whether a commit that timed out has happened is known only by asking again.
+
+        After `DOUBT` the batch is written once more, by a new producer: librdkafka may look for the coordinator no more
+        (77 s, after Kafka had stood still: tried). If it had happened, what was parked has the same keys and so is
+        there once, and where the partitions went to somebody else meanwhile the group refuses it.
+        """
+        end = time.monotonic() + DOUBT
         while True:
             try:
-                within(SILENCE, producer.commit_transaction, CALL_TIMEOUT)
+                self._call(producer.commit_transaction, CALL_TIMEOUT)
                 return
-            except NoAnswer as error:
-                raise RuntimeError("what became of a transaction is not known") from error
             except KafkaException as error:
                 if not error.args[0].retriable() or self._stop.is_set():
                     raise
                 self._tell(error.args[0].str())
+                if time.monotonic() > end:
+                    self._producer = None
+                    raise
 
     def _open(self) -> Producer:
         """The transactional producer. A new one aborts at once what the last one of this process left open."""

@@ -79,7 +79,7 @@ class Figures:
     def __init__(self, downlinks: Downlinks, consumer: Any, owners: Owners) -> None:
         routed = ((topic, downlinks.route_for(topic)) for topic in downlinks.topics)
         self._routes = {topic: (group, route.from_) for topic, (route, group) in routed}
-        self._consumer = consumer
+        self.consumer = consumer
         self._owners = owners
         self._statement = Statement()
         self._lag: Lag = {}
@@ -101,7 +101,7 @@ class Figures:
             links=dispatcher.links,
         )
         if now - self._lagged_at >= LAG:
-            self._lag, self._lagged_at = lag(self._consumer, shares), now
+            self._lag, self._lagged_at = lag(self.consumer, shares), now
 
     def samples(self) -> Iterator[Sample]:
         """The metrics; from any thread."""

@@ -40,7 +40,7 @@ class Partitions:
         close: Callable[[Share], None],
     ) -> None:
         """`begin`: a share opened; `give_up`: finish these, for they are closed after that; `close`: a share ended."""
-        self._consumer = consumer
+        self.consumer = consumer
         self._downlinks = downlinks
         self._begin, self._give_up, self._close = begin, give_up, close
         self._shares: dict[Key, Share] = {}
@@ -57,6 +57,8 @@ class Partitions:
         """Whether `join` was called."""
         self.joined = False
         """Whether the group has given us anything yet."""
+        self.waiting = True
+        """Whether it has to say what is ours, at first or after it took everything."""
 
     @property
     def shares(self) -> list[Share]:
@@ -65,7 +67,7 @@ class Partitions:
     def join(self) -> None:
         """Take part in the group from now on."""
         self.subscribed = True
-        self._consumer.subscribe(
+        self.consumer.subscribe(
             list(self._downlinks.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
 
@@ -88,13 +90,13 @@ class Partitions:
     def admit(self, share: Share) -> None:
         """The share is ready for records."""
         if share.open and share.indexed and not self._held:
-            self._consumer.resume([TopicPartition(topic, share.partition) for topic in self.topics[share.group]])
+            self.consumer.resume([TopicPartition(topic, share.partition) for topic in self.topics[share.group]])
 
     def hold(self) -> None:
         """Have Kafka send nothing more, until `release`."""
         if not self._held:
             self._held = True
-            self._consumer.pause(self._consumer.assignment())
+            self.consumer.pause(self.consumer.assignment())
 
     def release(self) -> None:
         """There is room again."""
@@ -113,9 +115,11 @@ class Partitions:
         return self._downlinks.route_for(topic)[1]
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self.consumer:  # one that was given up: so in all three of these
+            return
         consumer.assign(partitions)
         consumer.pause(partitions)
-        self.joined = True
+        self.joined, self.waiting = True, False
         # Not asked for again later: one who was thrown out and has not heard of it yet would be told "nobody", and to
         # nobody's transaction Kafka does not object.
         self.metadata = consumer.consumer_group_metadata()
@@ -139,7 +143,10 @@ class Partitions:
         share = self._shares[key] = Share(*key, self._indexes.pop(key, None), window)
         self._begin(share)
 
-    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self.consumer:
+            return
+        self.waiting = True
         shares = self._of(partitions)
         if shares:
             self._give_up(shares)
@@ -148,8 +155,11 @@ class Partitions:
         self._indexes = kept
         log.info("partitions revoked", extra={"partitions": len(partitions)})
 
-    def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Somebody else has them already: nothing of ours counts any more."""
+        if consumer is not self.consumer:
+            return
+        self.waiting = True
         self.end(self._of(partitions))
         log.warning("partitions lost", extra={"partitions": len(partitions)})
 

@@ -28,6 +28,7 @@ from kalinka_jms.sub.backlog import Backlog, Indexed, Loaded
 from kalinka_jms.sub.batches import Batches
 from kalinka_jms.sub.commits import Batch, Commits
 from kalinka_jms.sub.figures import Figures
+from kalinka_jms.sub.membership import Membership, part_with
 from kalinka_jms.sub.notices import Dropped, Notices
 from kalinka_jms.sub.outcomes import Books
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
@@ -94,7 +95,8 @@ class Sub:
         presence, words = downlinks.presence_topics, downlinks.device_topics
         self._outlets = {broker.name: Outlet(broker, presence, post, words) for broker in brokers}
         self._owners = Owners(client, settings.zookeeper.root, lambda *change: post(OwnerChanged(*change)))
-        self._consumer: Consumer = consumer(settings, settings.sub.consumer_group, on_commit=self._committed)
+        self._consumer = self._make_consumer()
+        self._membership = Membership(self._make_consumer)
         self._figures = Figures(downlinks, self._consumer, self._owners)
         self._commits = Commits(settings, post)
         self._backlog = Backlog(settings, post)
@@ -204,13 +206,14 @@ class Sub:
         if now - self._ticked_at >= TICK:
             self._ticked_at = now
             self._streams.tick(self._partitions.shares, now)
+            self._stay_member(now)
             self._look_around()
             self._figures.state(self._streams, self._partitions.shares, now)
 
     def _look_around(self) -> None:
         """Whether it is ready."""
         lacking = {
-            "partitions": not self._partitions.joined,
+            "partitions": not self._partitions.joined or self._membership.overdue,
             "the parked records": any(not share.indexed for share in self._partitions.shares),
             f"a link to one of {', '.join(self.links)}": not any(self.links.values()),
         }
@@ -219,6 +222,20 @@ class Sub:
             self.ready.clear()
         else:
             self.ready.set()
+
+    def _stay_member(self, now: float) -> None:
+        """Go on with a new client where the present one finds no way back into the group."""
+        found = self._membership.look(self._partitions.subscribed and self._partitions.waiting, now)
+        if found is None:
+            return
+        log.warning("Kafka's client finds no way back into the group: going on with a new one")
+        part_with(self._consumer)
+        self._consumer = self._batches.consumer = self._figures.consumer = self._partitions.consumer = found
+        self._batches.forget()
+        self._partitions.join()
+
+    def _make_consumer(self) -> Consumer:
+        return consumer(self._settings, self._settings.sub.consumer_group, on_commit=self._committed)
 
     def _committed(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
         self._batches.answered(error, partitions)

@@ -169,7 +169,7 @@ class FakeKafka:
         """What `list_topics` returns."""
         with self.lock:
             names = list(self._topics) if topic is None else [topic]
-            return SimpleNamespace(topics={name: self._describe(name) for name in names})
+            return SimpleNamespace(brokers={1: "a node"}, topics={name: self._describe(name) for name in names})
 
     def _describe(self, name: str) -> Any:
         error = None if name in self._topics else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)

@@ -14,7 +14,6 @@ from downlink import MQTT, settings
 from kalinka_jms.sub import commits as module
 from kalinka_jms.sub.commits import Batch, Commits
 from kalinka_jms.sub.share import Share, Write
-from kalinka_jms.sub.worker import Failed
 from kalinka_jms.testing import FakeKafka
 
 GROUP = "kalinka-sub"
@@ -208,21 +207,31 @@ def test_a_call_that_never_ends_is_left_behind(scene: Scene, monkeypatch: pytest
     assert len(made) == 2
 
 
-def test_a_commit_of_which_nothing_is_heard_ends_the_process(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have happened or not; done once more, records would be parked twice."""
-    monkeypatch.setattr(module, "SILENCE", 0.05)
+@pytest.mark.parametrize("way", ["silent", "late for ever"])
+def test_a_commit_that_stays_in_doubt_is_done_by_a_new_producer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
+    monkeypatch.setattr(module, "DOUBT", 0.05)
+    made: list[Any] = []
     forever = Event()
 
+    def commit(_: float) -> None:
+        if way == "silent":
+            forever.wait()
+        else:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, retriable=True))
+
     def producer(*args: Any, **more: Any) -> Any:
-        made = scene.kafka.producer(*args, **more)
-        made.commit_transaction = lambda *_: forever.wait()
-        return made
+        made.append(scene.kafka.producer(*args, **more))
+        if len(made) == 1:
+            made[0].commit_transaction = commit
+        return made[-1]
 
     monkeypatch.setattr(module, "producer", producer)
-    scene.submit(write(b"v"))
-    failed = scene.mailbox.get(timeout=10)
+    batch = scene.commit(write(b"v"))
     forever.set()
-    assert isinstance(failed, Failed) and "not known" in str(failed.error) and scene.committed() is None
+    assert batch.committed and scene.committed() == 5 and scene.parked() == [b"v"] and len(made) == 2
 
 
 @pytest.mark.parametrize("call", ["init_transactions", "abort_transaction"])

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 from downlink import MQTT, SPARK, settings
 
-from kalinka_jms.sub import backlog, commits, notices, outlet
+from kalinka_jms.sub import backlog, commits, membership, notices, outlet
 from kalinka_jms.sub import sub as module
 from kalinka_jms.sub.share import Outcome
 from kalinka_jms.sub.sub import Sub
@@ -380,3 +380,29 @@ def test_what_was_delivered_is_known_when_the_partition_comes_back(world: World)
     assert world.wait(lambda: world.committed() == 10)
     assert values(device) == list(range(10)), "nothing twice"
     assert sub.books.outcomes[Outcome.DUPLICATE] == 10 and balanced(sub)
+
+
+def test_a_client_that_finds_no_way_back_into_the_group_is_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As librdkafka's did not after Kafka had stood still: the group was empty, and nobody looked for it any more."""
+    for name in ("QUIET", "ASK", "PATIENCE"):
+        monkeypatch.setattr(membership, name, 0.1)
+    device = world.device("d1", "b1")
+    sub = world.sub()
+    world.send("d1", 3)
+    assert world.wait(lambda: world.committed() == 3)
+    [stuck] = world.consumers()
+    lost, consume = sub._partitions._lost, stuck.consume
+
+    def deaf(count: int = 1, timeout: float = -1) -> list[Any]:
+        if not sub._partitions.waiting:
+            lost(stuck, stuck.assignment())
+        return []
+
+    stuck.consume = deaf
+    world.send("d1", 3)
+    assert world.wait(lambda: values(device) == list(range(6)) and world.committed() == 6)
+    assert "no way back" in caplog.text and sub._consumer is not stuck and world.wait(lambda: stuck.closed)
+    stuck.consume = consume
+    assert sub.ready.is_set() and balanced(sub)

@@ -1,0 +1,88 @@
+"""Whether an instance finds its way back into Kafka's group, and a new client for one whose client does not.
+
+After Kafka has stood still librdkafka may wait without end for a group coordinator that it does not look for any more:
+the group is empty then, and every instance believes that it takes part (librdkafka 2.16, a cluster of which no node was
+alive for a moment; two of about eighty pauses of a single Kafka).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from kalinka_jms.errors import ConfigError
+
+QUIET = 5.0
+"""Seconds without partitions that are nothing out of the ordinary: nobody is asked anything."""
+
+ASK = 2.0
+"""Seconds between two questions to Kafka."""
+
+ANSWER = 1.0
+"""Seconds that Kafka has to answer one; nothing else is done meanwhile, nor would there be much."""
+
+PATIENCE = 25.0
+"""Seconds for which Kafka has answered a new client, after which the old one is given up. Longer than the longest
+rebalance (`max.poll.interval.ms`: 20 s)."""
+
+
+class Membership:
+    """Used by the thread that polls."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        """`make` returns a new consumer. It may raise ConfigError, where a secret cannot be read just now."""
+        self._make = make
+        self._client: Any = None
+        self._waiting_since = self._answered_since = inf
+        self._asked_at = -inf
+        self.overdue = False
+        """Whether it has been without partitions for longer than a rebalance takes, mostly."""
+
+    def look(self, waiting: bool, now: float) -> Any:
+        """A new consumer, where the present one has long been `waiting` for partitions though Kafka answers; or None.
+
+        Call it all the time; `now` in seconds, monotonic.
+        """
+        if not waiting:
+            self._forget()
+            return None
+        self._waiting_since = min(self._waiting_since, now)
+        self.overdue = now - self._waiting_since >= QUIET
+        if not self.overdue or now - self._asked_at < ASK:
+            return None
+        self._asked_at = now
+        self._answered_since = min(self._answered_since, now) if self._answers() else inf
+        if now - self._answered_since < PATIENCE:
+            return None
+        found, self._client = self._client, None
+        self._forget()
+        return found
+
+    def _answers(self) -> bool:
+        try:
+            self._client = self._client or self._make()
+            if self._client.list_topics(timeout=ANSWER).brokers:
+                return True
+        except (KafkaException, ConfigError):
+            pass
+        self._drop()  # what it has seen of Kafka by now may be what the other one does not get over
+        return False
+
+    def _forget(self) -> None:
+        self._waiting_since, self._answered_since, self._asked_at = inf, inf, -inf
+        self.overdue = False
+        self._drop()
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            part_with(client)
+
+
+def part_with(client: Any) -> None:
+    """Close a consumer that is not needed any more; whether it ever comes to an end is nobody's concern."""
+    threading.Thread(target=client.close, name="part", daemon=True).start()
