@@ -1,8 +1,8 @@
 """Whether an instance finds its way back into Kafka's group, and a new client for one whose client does not.
 
-After Kafka has stood still librdkafka may wait without end for a group coordinator that it does not look for any more:
-the group is empty then, and every instance believes that it takes part (librdkafka 2.16, a cluster of which no node was
-alive for a moment; two of about eighty pauses of a single Kafka).
+After Kafka has stood still librdkafka 2.16 may wait without end for a group coordinator that it does not look for any
+more: the group was empty then, and every instance believed that it took part (two of about eighty pauses of a single
+Kafka, which had told its clients for a moment that the cluster has no node).
 """
 
 from __future__ import annotations
