@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from kalinka_jms.config import Settings
 from kalinka_jms.kafka import consumer, offset_of
 from kalinka_jms.names import parked_topic
+from kalinka_jms.sub.membership import part_with
 from kalinka_jms.sub.share import Share
 from kalinka_jms.sub.worker import Failed, worker
 
@@ -159,6 +160,7 @@ class Backlog:
         if all(now - reading.heard <= SILENCE for reading in active):
             return
         log.warning("nothing comes of what is parked: it is read with new clients")
+        part_with(self._consumer)
         self._consumer = self._make_consumer()
         self._replace_admin(now)
         for reading in active:

@@ -34,6 +34,9 @@ CALL_TIMEOUT = 10.0
 PAUSE = 0.2
 """Seconds between attempts while Kafka does not answer."""
 
+SLACK = 5.0
+"""Seconds by which a commit may come back late; to do it once more may make a dead letter twice."""
+
 DOUBT = 30.0
 """Seconds for which a commit that timed out is asked for again. Kafka has decided by then, if it is there at all: it
 aborts what is not committed after `TRANSACTION_TIMEOUT`."""
@@ -138,12 +141,12 @@ class Commits:
             self._call(producer.send_offsets_to_transaction, batch.positions(), batch.metadata, CALL_TIMEOUT)
         self._patiently(producer)
 
-    def _call(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _call(self, call: Callable[..., None], *arguments: Any, slack: float = PAUSE) -> None:
         """In the first transaction after Kafka had died librdkafka waited without end for an answer about the offsets,
         and every later batch with it (tried). A producer that is left behind in this does no harm: the next one has its
         transactional.id, and Kafka aborts what it had begun."""
         try:
-            within(CALL_TIMEOUT + PAUSE, call, *arguments)
+            within(CALL_TIMEOUT + slack, call, *arguments)
         except NoAnswer:
             self._producer = None
             raise
@@ -176,14 +179,15 @@ class Commits:
     def _patiently(self, producer: Producer) -> None:
         """Commit. Whether a commit that timed out has happened is known only by asking again.
 
-        After `DOUBT` the batch is written once more, by a new producer: librdkafka may look for the coordinator no more
-        (77 s, after Kafka had stood still: tried). If it had happened, what was parked has the same keys and so is
-        there once, and where the partitions went to somebody else meanwhile the group refuses it.
+        After `DOUBT`, or where the call does not even come back, the batch is written once more, by a new producer:
+        librdkafka may look for the coordinator no more (77 s, after Kafka had stood still: tried). If it had happened,
+        what was parked has the same keys and so is there once, and where the partitions went to somebody else meanwhile
+        the group refuses it.
         """
         end = time.monotonic() + DOUBT
         while True:
             try:
-                self._call(producer.commit_transaction, CALL_TIMEOUT)
+                self._call(producer.commit_transaction, CALL_TIMEOUT, slack=SLACK)
                 return
             except KafkaException as error:
                 if not error.args[0].retriable() or self._stop.is_set():

@@ -25,20 +25,21 @@ ASK = 2.0
 ANSWER = 1.0
 """Seconds that Kafka has to answer one; nothing else is done meanwhile, nor would there be much."""
 
-PATIENCE = 25.0
-"""Seconds for which Kafka has answered a new client, after which the old one is given up. Longer than the longest
-rebalance (`max.poll.interval.ms`: 20 s)."""
-
 
 class Membership:
     """Used by the thread that polls."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        """`make` returns a new consumer. It may raise ConfigError, where a secret cannot be read just now."""
+    def __init__(self, make: Callable[[], Any], patience: float) -> None:
+        """`make` returns a new consumer. It may raise ConfigError, where a secret cannot be read just now.
+
+        `patience`: seconds for which Kafka answers that one, after which the old one is given up. More than a rebalance
+        may take.
+        """
         self._make = make
+        self._patience = patience
         self._client: Any = None
-        self._waiting_since = self._answered_since = inf
-        self._asked_at = -inf
+        self._waiting_since, self._asked_at = inf, -inf
+        self._answers = 0  # one after the other: the time in which this process stood still does not count
         self.overdue = False
         """Whether it has been without partitions for longer than a rebalance takes, mostly."""
 
@@ -55,14 +56,13 @@ class Membership:
         if not self.overdue or now - self._asked_at < ASK:
             return None
         self._asked_at = now
-        self._answered_since = min(self._answered_since, now) if self._answers() else inf
-        if now - self._answered_since < PATIENCE:
+        self._answers = self._answers + 1 if self._answered() else 0
+        if (self._answers - 1) * ASK < self._patience:
             return None
-        found, self._client = self._client, None
-        self._forget()
+        found, self._client, self._answers = self._client, None, 0
         return found
 
-    def _answers(self) -> bool:
+    def _answered(self) -> bool:
         try:
             self._client = self._client or self._make()
             if self._client.list_topics(timeout=ANSWER).brokers:
@@ -73,7 +73,7 @@ class Membership:
         return False
 
     def _forget(self) -> None:
-        self._waiting_since, self._answered_since, self._asked_at = inf, inf, -inf
+        self._waiting_since, self._asked_at, self._answers = inf, -inf, 0
         self.overdue = False
         self._drop()
 

@@ -181,8 +181,10 @@ class Books:
                     share.finish(write.message.topic(), write.message.offset())
         batch.offsets = [(share, *place) for share in shares for place in share.moved()]
         if batch.writes and not batch.offsets:
-            # a transaction without an offset would go through even where the group has moved on
-            batch.offsets = [(share, *place) for share in shares for place in share.positions()][:1]
+            # a transaction without an offset would go through even where the group has moved on; before anything was
+            # taken it is that of the parked records, which nobody asks the group for
+            places = [(share, *place) for share in shares for place in share.positions()]
+            batch.offsets = places[:1] or [(one, parked_topic(one.group), one.index.position) for one in shares[:1]]
         return batch
 
     @property

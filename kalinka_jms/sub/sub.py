@@ -18,7 +18,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from kalinka_jms.config import Settings
-from kalinka_jms.kafka import await_equal_partitions, consumer
+from kalinka_jms.kafka import CONSUMER, await_equal_partitions, consumer
 from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.names import parked_topic
 from kalinka_jms.registry import Client, Owners
@@ -54,6 +54,10 @@ without an outcome holds back the offsets of those behind it, and they would be 
 
 DRAIN_TIMEOUT = 8.0
 """Seconds to finish what is in flight before a partition is given away; the rest is sent again by its next owner."""
+
+REJOIN = 5.0
+"""Seconds beyond the longest rebalance (`max.poll.interval.ms`) that Kafka answers while the group gives nothing, after
+which its client is given up."""
 
 STALL = 5.0
 """Seconds without a turn after which the process counts as stopped: what its links say is not believed any more. Less
@@ -96,7 +100,8 @@ class Sub:
         self._outlets = {broker.name: Outlet(broker, presence, post, words) for broker in brokers}
         self._owners = Owners(client, settings.zookeeper.root, lambda *change: post(OwnerChanged(*change)))
         self._consumer = self._make_consumer()
-        self._membership = Membership(self._make_consumer)
+        longest = float(settings.kafka_settings().get("max.poll.interval.ms", CONSUMER["max.poll.interval.ms"])) / 1000
+        self._membership = Membership(self._make_consumer, longest + REJOIN)
         self._figures = Figures(downlinks, self._consumer, self._owners)
         self._commits = Commits(settings, post)
         self._backlog = Backlog(settings, post)
@@ -229,16 +234,19 @@ class Sub:
         if found is None:
             return
         log.warning("Kafka's client finds no way back into the group: going on with a new one")
-        part_with(self._consumer)
-        self._consumer = self._batches.consumer = self._figures.consumer = self._partitions.consumer = found
+        given_up, self._consumer = self._consumer, found
+        self._batches.consumer = self._figures.consumer = self._partitions.consumer = found
         self._batches.forget()
         self._partitions.join()
+        part_with(given_up)  # last: what it still hears counts for nothing
 
     def _make_consumer(self) -> Consumer:
-        return consumer(self._settings, self._settings.sub.consumer_group, on_commit=self._committed)
+        def committed(error: Any, partitions: Sequence[TopicPartition]) -> None:
+            if self._consumer is made:
+                self._batches.answered(error, partitions)
 
-    def _committed(self, error: Any, partitions: Sequence[TopicPartition]) -> None:
-        self._batches.answered(error, partitions)
+        made = consumer(self._settings, self._settings.sub.consumer_group, on_commit=committed)
+        return made
 
     # --- records
 

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from collections import defaultdict
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -103,9 +104,10 @@ class Bridge:
 
     def inquire(self) -> list[str]:
         """What each process says of itself; where each of its threads stands comes into its log."""
-        for instance in self.all():
+        serving = [one for one in self.all() if one.metrics]  # one that has just been started would die of the signal
+        for instance in serving:
             instance.signal(signal.SIGUSR1)
-        return [f"{one.name}: {_word(one.metrics.removesuffix('/metrics') + '/readyz')}" for one in self.all()]
+        return [f"{one.name}: {_word(one.metrics.removesuffix('/metrics') + '/readyz')}" for one in serving]
 
     # -- memory
 
@@ -135,7 +137,7 @@ def _word(url: str) -> str:
             text = answer.read()
     except HTTPError as error:
         text = error.read()
-    except (OSError, ValueError):
+    except (OSError, HTTPException):
         return "no answer"
     return " ".join(text.decode().split())
 

@@ -240,7 +240,7 @@ class Fleet:
         self._selector.register(sock, selectors.EVENT_READ, device)
 
     def _socket_close(self, sock: Any) -> None:
-        with suppress(KeyError, ValueError):  # not heard any more, or closed by now
+        with suppress(KeyError, ValueError, RuntimeError):  # not heard any more, closed by now, or by the collector
             self._selector.unregister(sock)
 
     def _read(self, device: Device) -> None:

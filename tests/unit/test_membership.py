@@ -10,7 +10,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from kalinka_jms.errors import ConfigError
-from kalinka_jms.sub.membership import ASK, PATIENCE, QUIET, Membership
+from kalinka_jms.sub.membership import ASK, QUIET, Membership
+
+PATIENCE = 25.0
 
 
 class Client:
@@ -49,7 +51,7 @@ def kafka() -> Kafka:
 
 @pytest.fixture
 def membership(kafka: Kafka) -> Membership:
-    return Membership(kafka.client)
+    return Membership(kafka.client, PATIENCE)
 
 
 def wait(membership: Membership, start: float, seconds: float) -> tuple[float, Any]:
@@ -65,7 +67,19 @@ def wait(membership: Membership, start: float, seconds: float) -> tuple[float, A
 def test_kafka_answers_and_the_group_says_nothing(membership: Membership, kafka: Kafka) -> None:
     after, found = wait(membership, 1000.0, 120)
     assert QUIET + PATIENCE <= after <= QUIET + PATIENCE + 2 * ASK
-    assert [found] == kafka.clients and not found.closed.is_set() and not membership.overdue
+    assert [found] == kafka.clients and not found.closed.is_set()
+    assert membership.overdue, "it is still without partitions"
+
+
+def test_time_in_which_the_process_stood_still_is_no_answer(membership: Membership, kafka: Kafka) -> None:
+    wait(membership, 0.0, QUIET + 1)
+    assert membership.look(True, 600.0) is None and len(kafka.clients) == 1
+
+
+def test_the_next_one_gets_the_same_time(membership: Membership, kafka: Kafka) -> None:
+    after, first = wait(membership, 0.0, 120)
+    after, second = wait(membership, after, 120)
+    assert PATIENCE <= after <= PATIENCE + 2 * ASK and second is not first
 
 
 def test_a_rebalance_is_nothing_out_of_the_ordinary(membership: Membership, kafka: Kafka) -> None:

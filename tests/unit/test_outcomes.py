@@ -94,6 +94,17 @@ def test_a_transaction_always_has_an_offset(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(batch.writes) == 1 and places(batch) == [(0, MQTT, 7)]
 
 
+def test_so_has_one_of_replays_alone() -> None:
+    """Nothing new was taken yet: what came of a parked record would be written by one that has it no more."""
+    bench = Bench()
+    key = parked_key("d1", "gone.topic,s", "i")
+    bench.log["0.parked", 0] = [record(0, key, b"x", "0.parked")]
+    bench.open(0, [(0, key, 1)])
+    bench.load()
+    batch = bench.commit()
+    assert [write.topic for _, write in batch.writes] == ["kalinka.dead"] and places(batch) == [(0, "0.parked", 1)]
+
+
 def test_a_refused_batch_is_whole_in_the_next_one_whatever_that_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its records count as finished: a batch without them, of other records or of offsets alone, would lose them."""
     monkeypatch.setattr(module, "BATCH_RECORDS", 4)

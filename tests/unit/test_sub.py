@@ -386,8 +386,10 @@ def test_a_client_that_finds_no_way_back_into_the_group_is_replaced(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As librdkafka's did not after Kafka had stood still: the group was empty, and nobody looked for it any more."""
-    for name in ("QUIET", "ASK", "PATIENCE"):
+    for name in ("QUIET", "ASK"):
         monkeypatch.setattr(membership, name, 0.1)
+    monkeypatch.setattr(module, "CONSUMER", {"max.poll.interval.ms": 100})
+    monkeypatch.setattr(module, "REJOIN", 0.0)
     device = world.device("d1", "b1")
     sub = world.sub()
     world.send("d1", 3)
@@ -405,4 +407,4 @@ def test_a_client_that_finds_no_way_back_into_the_group_is_replaced(
     assert world.wait(lambda: values(device) == list(range(6)) and world.committed() == 6)
     assert "no way back" in caplog.text and sub._consumer is not stuck and world.wait(lambda: stuck.closed)
     stuck.consume = consume
-    assert sub.ready.is_set() and balanced(sub)
+    assert sub.ready.wait(10) and balanced(sub)
