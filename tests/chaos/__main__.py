@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=300.0, help="messages a second, each way")
     parser.add_argument("--devices", type=int, default=30)
     parser.add_argument(
-        "--sabotage", default="", metavar="MISTAKE", help="auto-ack or commit-early: see the proof fail"
+        "--sabotage", default="", metavar="MISTAKE", help="auto-ack or commit-early: see the proof fail; or no-way-back"
     )
     parser.add_argument(
         "--slack", type=float, default=1.0, help="multiplies the bounds of recovery, where other work has the machine"

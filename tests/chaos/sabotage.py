@@ -1,6 +1,6 @@
 """A bridge with a mistake in it, to see the proof fail: `python -m tests.chaos --sabotage auto-ack --only kill-pub`.
 
-Each is a mistake that bridges are known to make. What loses messages must be found by the judge.
+Each is a mistake that bridges, or their libraries, are known to make. What loses messages must be found by the judge.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partialmethod
 
+from confluent_kafka import Consumer, TopicPartition
 from kalinka_cli.main import main
 
 from kalinka_jms.pub import window
 from kalinka_jms.stomp.link import Link
+from kalinka_jms.sub.partitions import Partitions
 from kalinka_jms.sub.share import Share
 
 
@@ -27,7 +29,23 @@ def commit_early() -> None:
     Share.positions = _newest  # type: ignore[method-assign,assignment]
 
 
-SABOTAGES: dict[str, Callable[[], None]] = {"auto-ack": auto_ack, "commit-early": commit_early}
+def no_way_back() -> None:
+    """A client of Kafka that has lost its partitions takes no part in the group any more, as librdkafka's does now and
+    then. No mistake of the bridge's: it has to go on all the same."""
+    usual = Partitions._lost
+
+    def lost(partitions: Partitions, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        usual(partitions, consumer, lost)
+        consumer.unsubscribe()
+
+    Partitions._lost = lost  # type: ignore[method-assign]
+
+
+SABOTAGES: dict[str, Callable[[], None]] = {
+    "auto-ack": auto_ack,
+    "commit-early": commit_early,
+    "no-way-back": no_way_back,
+}
 
 
 def _subscribe(link: Link, usual: Callable[..., None], destination: str, number: str, **options: object) -> None:
