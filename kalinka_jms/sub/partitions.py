@@ -21,6 +21,11 @@ from kalinka_jms.sub.share import Share, Window
 log = logging.getLogger("kalinka.sub")
 
 
+NO_OFFSET = "Failed to fetch committed offset"
+"""How librdkafka's word begins that it does not know where partitions begin. It asks no more by itself: they are read
+from when they are assigned once more (so its source has it; a coordinator that moved just then stopped half of all
+devices, or all, for good)."""
+
 WINDOWS = 64
 """Partitions whose window of delivered records is kept, those that the instance had last."""
 
@@ -80,12 +85,25 @@ class Partitions:
         """What Kafka handed over, by the share and topic it is for; the order in each stays."""
         for (topic, partition), run in groupby(messages, _place):
             if topic is None:
-                for message in run:
-                    log.warning("Kafka says", extra={"reason": message.error().str()})
+                self._hear([message.error().str() for message in run])
                 continue
             share = self.share(topic, partition)
             if share is not None:  # else it was fetched before a rebalance: it comes again, to whoever has it now
                 yield share, list(run)
+
+    def _hear(self, errors: Sequence[str]) -> None:
+        for reason in errors:
+            log.warning("Kafka says", extra={"reason": reason})
+        if any(reason.startswith(NO_OFFSET) for reason in errors):
+            self._assign_again()
+
+    def _assign_again(self) -> None:
+        """What was read goes on where it is; of the rest Kafka is asked anew where it begins."""
+        partitions = self.consumer.position(self.consumer.assignment())
+        self.consumer.assign(partitions)
+        self.consumer.pause(partitions)
+        for share in self.shares:
+            self.admit(share)
 
     def admit(self, share: Share) -> None:
         """The share is ready for records."""

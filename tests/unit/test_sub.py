@@ -300,6 +300,33 @@ def test_an_error_of_kafka_s_is_told_and_no_more(world: World, caplog: pytest.Lo
     assert "Kafka says" in [entry.message for entry in caplog.records] and sub.books.taken == 0
 
 
+def test_partitions_of_which_nobody_knows_where_they_begin_are_asked_for_again(world: World) -> None:
+    """librdkafka tells it once and leaves it at that, as it did when the coordinator had just moved."""
+
+    class Unknown:
+        def error(self) -> KafkaError:
+            text = 'Failed to fetch committed offsets for 0 partition(s) in group "g": Broker: Not coordinator'
+            return KafkaError(KafkaError.NOT_COORDINATOR, text)
+
+    device = world.device("d1", "b1")
+    sub = world.sub()
+    world.send("d1", 3)
+    assert world.wait(lambda: world.committed() == 3)
+    [reader] = world.consumers()
+    consume, assign, told = reader.consume, reader.assign, [Unknown()]
+    assigned: list[list[Any]] = []
+
+    def stuck(count: int = 1, timeout: float = -1) -> list[Any]:
+        return consume(count, timeout) if assigned else [told.pop()] if told else []
+
+    reader.consume, reader.assign = stuck, lambda partitions: (assigned.append(partitions), assign(partitions))
+    world.send("d1", 3)
+    world.send("d1", 2, partition=1)
+    assert world.wait(lambda: len(values(device)) == 8 and world.committed() == 6)
+    assert sorted(values(device)) == list(range(8)), "what was read is not read again"
+    assert len(assigned) == 1 and world.wait(lambda: world.committed(MQTT, 1) == 2) and balanced(sub)
+
+
 def test_a_rebalance_sends_nothing_twice_and_parks_nothing_twice(world: World) -> None:
     device = world.device("d1", "b1")
     first = world.sub()
