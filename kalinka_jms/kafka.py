@@ -104,6 +104,11 @@ def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
     return made
 
 
+def part_with(client: Any) -> None:
+    """Close a consumer that is not needed any more; whether it ever comes to an end is nobody's concern."""
+    threading.Thread(target=client.close, name="part", daemon=True).start()
+
+
 def offset_of(answer: Future[Any]) -> int:
     """What `AdminClient.list_offsets` found of one partition. Raises KafkaException where it found nothing.
 

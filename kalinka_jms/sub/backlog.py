@@ -21,9 +21,8 @@ from confluent_kafka import KafkaError as KafkaCode
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from kalinka_jms.config import Settings
-from kalinka_jms.kafka import consumer, offset_of
+from kalinka_jms.kafka import consumer, offset_of, part_with
 from kalinka_jms.names import parked_topic
-from kalinka_jms.sub.membership import part_with
 from kalinka_jms.sub.share import Share
 from kalinka_jms.sub.worker import Failed, worker
 

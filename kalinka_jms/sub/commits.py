@@ -201,7 +201,7 @@ class Commits:
         """The transactional producer. A new one aborts at once what the last one of this process left open."""
         if self._producer is None:
             made = producer(self._settings, **transactional(self._id))
-            within(CALL_TIMEOUT + PAUSE, made.init_transactions, CALL_TIMEOUT)
+            self._call(made.init_transactions, CALL_TIMEOUT)
             self._producer = made
         return self._producer
 

@@ -7,7 +7,6 @@ Kafka, which had told its clients for a moment that the cluster has no node).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from math import inf
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from kalinka_jms.errors import ConfigError
+from kalinka_jms.kafka import part_with
 
 QUIET = 5.0
 """Seconds without partitions that are nothing out of the ordinary: nobody is asked anything."""
@@ -81,8 +81,3 @@ class Membership:
         client, self._client = self._client, None
         if client is not None:
             part_with(client)
-
-
-def part_with(client: Any) -> None:
-    """Close a consumer that is not needed any more; whether it ever comes to an end is nobody's concern."""
-    threading.Thread(target=client.close, name="part", daemon=True).start()

@@ -32,6 +32,9 @@ WINDOWS = 64
 Key = tuple[str, int]
 """Group and number of a partition."""
 
+Change = Callable[[Consumer, list[TopicPartition]], None]
+"""What Kafka's client calls when the group gives or takes partitions."""
+
 
 class Partitions:
     """The shares that are open, and what of them Kafka is to send."""
@@ -72,8 +75,17 @@ class Partitions:
     def join(self) -> None:
         """Take part in the group from now on."""
         self.subscribed = True
-        self.consumer.subscribe(
-            list(self._downlinks.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        client = self.consumer
+
+        def heard(change: Change) -> Change:
+            """Only while that client is ours: one that was given up may still be told something."""
+            return lambda consumer, partitions: change(consumer, partitions) if self.consumer is client else None
+
+        client.subscribe(
+            list(self._downlinks.topics),
+            on_assign=heard(self._assigned),
+            on_revoke=heard(self._revoked),
+            on_lost=heard(self._lost),
         )
 
     def share(self, topic: str, partition: int) -> Share | None:
@@ -133,8 +145,6 @@ class Partitions:
         return self._downlinks.route_for(topic)[1]
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if consumer is not self.consumer:  # one that was given up: so in all three of these
-            return
         consumer.assign(partitions)
         consumer.pause(partitions)
         self.joined, self.waiting = True, False
@@ -161,9 +171,7 @@ class Partitions:
         share = self._shares[key] = Share(*key, self._indexes.pop(key, None), window)
         self._begin(share)
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if consumer is not self.consumer:
-            return
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self.waiting = True
         shares = self._of(partitions)
         if shares:
@@ -173,10 +181,8 @@ class Partitions:
         self._indexes = kept
         log.info("partitions revoked", extra={"partitions": len(partitions)})
 
-    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Somebody else has them already: nothing of ours counts any more."""
-        if consumer is not self.consumer:
-            return
         self.waiting = True
         self.end(self._of(partitions))
         log.warning("partitions lost", extra={"partitions": len(partitions)})

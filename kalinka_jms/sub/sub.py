@@ -18,7 +18,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from kalinka_jms.config import Settings
-from kalinka_jms.kafka import CONSUMER, await_equal_partitions, consumer
+from kalinka_jms.kafka import CONSUMER, await_equal_partitions, consumer, part_with
 from kalinka_jms.metrics.metric import Sample
 from kalinka_jms.names import parked_topic
 from kalinka_jms.registry import Client, Owners
@@ -28,7 +28,7 @@ from kalinka_jms.sub.backlog import Backlog, Indexed, Loaded
 from kalinka_jms.sub.batches import Batches
 from kalinka_jms.sub.commits import Batch, Commits
 from kalinka_jms.sub.figures import Figures
-from kalinka_jms.sub.membership import Membership, part_with
+from kalinka_jms.sub.membership import Membership
 from kalinka_jms.sub.notices import Dropped, Notices
 from kalinka_jms.sub.outcomes import Books
 from kalinka_jms.sub.outlet import LinkDown, LinkUp, Outlet, Proofs
@@ -100,7 +100,7 @@ class Sub:
         self._outlets = {broker.name: Outlet(broker, presence, post, words) for broker in brokers}
         self._owners = Owners(client, settings.zookeeper.root, lambda *change: post(OwnerChanged(*change)))
         self._consumer = self._make_consumer()
-        longest = float(settings.kafka_settings().get("max.poll.interval.ms", CONSUMER["max.poll.interval.ms"])) / 1000
+        longest = float((CONSUMER | settings.kafka_settings())["max.poll.interval.ms"]) / 1000
         self._membership = Membership(self._make_consumer, longest + REJOIN)
         self._figures = Figures(downlinks, self._consumer, self._owners)
         self._commits = Commits(settings, post)

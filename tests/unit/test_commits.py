@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any
 
@@ -46,6 +46,19 @@ class Scene:
         batch = self.submit(*writes, offset=offset)
         assert self.mailbox.get(timeout=10) is batch
         return batch
+
+    def first_producer(self, monkeypatch: pytest.MonkeyPatch, name: str, call: Callable[..., Any]) -> list[Any]:
+        """Have the first producer that is made do this instead; those that are made."""
+        made: list[Any] = []
+
+        def producer(*args: Any, **more: Any) -> Any:
+            made.append(self.kafka.producer(*args, **more))
+            if len(made) == 1:
+                setattr(made[0], name, call)
+            return made[-1]
+
+        monkeypatch.setattr(module, "producer", producer)
+        return made
 
     def committed(self) -> int | None:
         return self.kafka.committed(GROUP, MQTT, 0)
@@ -191,16 +204,8 @@ def test_a_dead_letter_without_its_value_is_never_given_up(scene: Scene) -> None
 def test_a_call_that_never_ends_is_left_behind(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the first one after Kafka's death was, whatever timeout it was given."""
     monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
-    made: list[Any] = []
     forever = Event()
-
-    def producer(*args: Any, **more: Any) -> Any:
-        made.append(scene.kafka.producer(*args, **more))
-        if len(made) == 1:
-            made[0].send_offsets_to_transaction = lambda *_: forever.wait()
-        return made[-1]
-
-    monkeypatch.setattr(module, "producer", producer)
+    made = scene.first_producer(monkeypatch, "send_offsets_to_transaction", lambda *_: forever.wait())
     batch = scene.commit(write(b"v"), offset=5)
     forever.set()
     assert batch.committed and scene.committed() == 5 and scene.parked() == [b"v"]
@@ -213,7 +218,6 @@ def test_a_commit_that_stays_in_doubt_is_done_by_a_new_producer(
 ) -> None:
     monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
     monkeypatch.setattr(module, "DOUBT", 0.05)
-    made: list[Any] = []
     forever = Event()
 
     def commit(_: float) -> None:
@@ -222,13 +226,7 @@ def test_a_commit_that_stays_in_doubt_is_done_by_a_new_producer(
         else:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, retriable=True))
 
-    def producer(*args: Any, **more: Any) -> Any:
-        made.append(scene.kafka.producer(*args, **more))
-        if len(made) == 1:
-            made[0].commit_transaction = commit
-        return made[-1]
-
-    monkeypatch.setattr(module, "producer", producer)
+    made = scene.first_producer(monkeypatch, "commit_transaction", commit)
     batch = scene.commit(write(b"v"))
     forever.set()
     assert batch.committed and scene.committed() == 5 and scene.parked() == [b"v"] and len(made) == 2
@@ -239,16 +237,8 @@ def test_whatever_never_ends_before_the_commit_is_left_behind(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
-    made: list[Any] = []
     forever = Event()
-
-    def producer(*args: Any, **more: Any) -> Any:
-        made.append(scene.kafka.producer(*args, **more))
-        if len(made) == 1:
-            setattr(made[0], call, lambda *_: forever.wait())
-        return made[-1]
-
-    monkeypatch.setattr(module, "producer", producer)
+    made = scene.first_producer(monkeypatch, call, lambda *_: forever.wait())
     if call == "abort_transaction":
         scene.kafka.fail(KafkaError._MSG_TIMED_OUT)
     assert scene.commit(write(b"v")).committed and scene.parked() == [b"v"] and len(made) == 2
