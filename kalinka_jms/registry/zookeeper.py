@@ -18,6 +18,7 @@ from kazoo.security import CREATOR_ALL_ACL
 
 from kalinka_jms.config import Zookeeper
 from kalinka_jms.errors import RegistryError
+from kalinka_jms.registry.handler import Handler
 
 log = logging.getLogger("kalinka.zookeeper")
 
@@ -189,6 +190,7 @@ class Client:
             "timeout": settings.session_timeout,
             "connection_retry": RETRY,
             "command_retry": RETRY,
+            "handler": Handler(),
         }
         if tls:
             files = {"ca": tls.ca, "certfile": tls.cert, "keyfile": tls.key}
