@@ -322,7 +322,7 @@ class Fleet:
         if not session.reached:
             session.reached = True
             self.reached(device.name, now)
-        self._judge.arrive("down", *found, device.name, now)
+        self._judge.arrive("down", *found, device.name, now, "" if device.clean else session.broker.name)
 
 
 def _ignore(_: object) -> None:

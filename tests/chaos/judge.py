@@ -37,20 +37,22 @@ class _Book:
 
     promised: Ranges = field(default_factory=Ranges)
     arrived: Ranges = field(default_factory=Ranges)
+    highest: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """By place."""
     late: Ranges = field(default_factory=Ranges)
     duplicates: int = 0
     base: int = 0
     """Numbers up to here were judged."""
     duplicates_before: int = 0
 
-    def arrive(self, number: int) -> bool:
+    def arrive(self, number: int, place: str) -> bool:
         """False where it had arrived before."""
-        late = number < self.arrived.highest
         if not self.arrived.add(number):
             self.duplicates += 1
             return False
-        if late:
+        if number < self.highest[place]:
             self.late.add(number)
+        self.highest[place] = max(self.highest[place], number)
         return True
 
 
@@ -99,14 +101,18 @@ class Judge:
         with self._lock:
             self._book(stream, leg).promised.add(number)
 
-    def arrive(self, leg: Leg, stream: Stream, number: int, receiver: str, at: float) -> None:
-        """Enter an arrival: in Kafka (`up`), or at the device `receiver` (`down`)."""
+    def arrive(self, leg: Leg, stream: Stream, number: int, receiver: str, at: float, place: str = "") -> None:
+        """Enter an arrival: in Kafka (`up`), or at the device `receiver` (`down`).
+
+        `place`: the broker where a device with a persistent session got it. Order holds at each of them: what waits in
+        a session that was left behind comes when the device is back, after what it got elsewhere meanwhile.
+        """
         with self._lock:
             page = self._page(stream)
             if not 0 < number <= page.last or (leg == "down" and receiver != stream.destination):
                 self._strays.append(f"{stream} #{number} arrived at {receiver}")
                 return
-            if self._book(stream, leg).arrive(number):
+            if self._book(stream, leg).arrive(number, place):
                 self._move(leg, stream, number, at)
 
     def broke(self, device: str, at: float, *, keeps: bool = False) -> Window:
@@ -184,6 +190,7 @@ class Judge:
             totals: defaultdict[str, int] = defaultdict(int)
             lost: list[str] = []
             dark: list[str] = []
+            late: list[str] = []
             for stream, high in mark.items():
                 page = self._pages[stream]
                 book = page.books.get(leg)
@@ -191,7 +198,7 @@ class Judge:
                     continue
                 totals["promised"] += book.promised.within(book.base, high)
                 totals["duplicates"] += book.duplicates - book.duplicates_before
-                totals["reordered"] += sum(1 for _ in self._reordered(stream, leg, book.base, high))
+                late += [f"{stream} #{number}" for number in self._reordered(stream, leg, book.base, high)]
                 for number in book.promised.without(book.arrived, book.base, high):
                     (dark if self._is_dark(leg, stream, number) else lost).append(f"{stream} #{number}")
         return Count(
@@ -199,9 +206,10 @@ class Judge:
             len(lost),
             len(dark),
             totals["duplicates"],
-            totals["reordered"],
+            len(late),
             tuple(lost[:KEPT]),
             tuple(dark),
+            tuple(late[:KEPT]),
         )
 
     def close(self, mark: dict[Stream, int]) -> None:
@@ -241,23 +249,19 @@ class Judge:
     def _reordered(self, stream: Stream, leg: Leg, low: int, high: int) -> Iterator[int]:
         """First arrivals after one with a higher number. What was never promised has no place in the order; what is out
         of order in Kafka already was judged there."""
-        page = self._pages[stream]
-        book, up = page.books[leg], page.books.get("up")
+        books = self._pages[stream].books
+        book, up = books[leg], books.get("up")
         for number in book.late.without(_NONE, low, high):
-            if number not in book.promised or (leg == "down" and up is not None and number in up.late):
-                continue
-            if leg == "up" or not self._covered(stream, number, page.sent[number - 1], keeps=True):
+            if number in book.promised and not (leg == "down" and up is not None and number in up.late):
                 yield number
 
     def _is_dark(self, leg: Leg, stream: Stream, number: int) -> bool:
         if leg == "up":
             low, high = self._wiped.get(stream, (0, 0))
             return low < number <= high
-        return self._covered(stream, number, self._pages[stream].sent[number - 1], keeps=False)
-
-    def _covered(self, stream: Stream, number: int, sent: float, *, keeps: bool) -> bool:
+        sent = self._pages[stream].sent[number - 1]
         return any(
-            window.device == stream.destination and window.keeps == keeps and window.covers(stream, number, sent)
+            window.device == stream.destination and not window.keeps and window.covers(stream, number, sent)
             for window in self._windows
         )
 

@@ -44,7 +44,7 @@ def faults(leg: str, count: Count, duplicates: int | None) -> list[str]:
     """What is wrong with the count of a leg, where at most so many `duplicates` may be (None: any)."""
     found = [f"{leg}: nothing was promised"] if not count.promised else []
     found += [f"{leg}: lost {count.lost}: {', '.join(count.named)}"] if count.lost else []
-    found += [f"{leg}: {count.reordered} out of order"] if count.reordered else []
+    found += [f"{leg}: {count.reordered} out of order: {', '.join(count.late)}"] if count.reordered else []
     if duplicates is not None and count.duplicates > duplicates:
         found.append(f"{leg}: {count.duplicates} duplicates, at most {duplicates}")
     return found

@@ -18,6 +18,7 @@ class Count:
     reordered: int = 0
     named: tuple[str, ...] = ()
     darkened: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -31,7 +32,7 @@ class Window:
 
     A message that never arrived is *dark* where it was sent by `until`, and nothing that was sent after it in its
     stream had arrived when the connection broke (`floors`): only then its fate was open. Where the broker `keeps` it
-    for a persistent session it is not dark: it must arrive, but may come late, when the device is back at that broker.
+    for a persistent session it is not dark: it must arrive, when the device is back at that broker.
     """
 
     device: str

@@ -68,8 +68,19 @@ def test_out_of_order() -> None:
     judge = Judge()
     sent(judge, DOWN, 4, "down")
     arrive(judge, "down", DOWN, 1, 3, 4, 2)
-    assert told(judge, "down") == Count(promised=4, reordered=1)
+    assert told(judge, "down") == Count(promised=4, reordered=1, late=("sparkcluster → d1 by kafka #2",))
     assert not told(judge, "down").exact
+
+
+def test_what_waited_in_a_session_that_was_left_behind_comes_after_what_came_elsewhere() -> None:
+    judge = Judge()
+    sent(judge, DOWN, 8, "down")
+    for number, broker in ((1, "dev1"), (2, "dev1"), (4, "dev2"), (5, "dev2"), (3, "dev1"), (6, "dev1")):
+        judge.arrive("down", DOWN, number, "d1", 0.0, broker)
+    assert told(judge, "down").reordered == 0
+    judge.arrive("down", DOWN, 8, "d1", 0.0, "dev2")
+    judge.arrive("down", DOWN, 7, "d1", 0.0, "dev2")  # not at one broker
+    assert told(judge, "down").late == ("sparkcluster → d1 by kafka #7",)
 
 
 def test_what_was_never_promised_has_no_place_in_the_order() -> None:
@@ -87,7 +98,7 @@ def test_a_message_between_devices_is_judged_on_both_legs() -> None:
     for number in (1, 3, 2):
         judge.promise("down", ACROSS, number)
     arrive(judge, "down", ACROSS, 1, 3)
-    assert told(judge, "up") == Count(promised=3, reordered=1)
+    assert told(judge, "up") == Count(promised=3, reordered=1, late=("d1 → d2 by dev1 #2",))
     assert told(judge, "down").lost == 1
     arrive(judge, "down", ACROSS, 2)
     assert told(judge, "down") == Count(promised=3)  # the order of Kafka is the order that counts there
