@@ -138,7 +138,7 @@ class Judge:
         """What a broker kept for these sessions is gone with it (the bridge does not send persistent messages)."""
         with self._lock:
             for window in broker_windows:
-                window.keeps = False
+                window.forget()
 
     # -- recovery
 
@@ -218,7 +218,8 @@ class Judge:
             for stream, high in mark.items():
                 for book in self._pages[stream].books.values():
                     book.base, book.duplicates_before = high, book.duplicates
-            self._windows = [window for window in self._windows if window.until is None]
+            judged = max((self._pages[stream].sent[high - 1] for stream, high in mark.items() if high), default=0.0)
+            self._windows = [window for window in self._windows if window.matters(judged)]
             self._silence.clear()
 
     def strays(self) -> tuple[str, ...]:

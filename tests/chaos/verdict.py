@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from tests.chaos.message import Stream
 
+KNOWN = 2.0
+"""Seconds until the bridge knows that a device left: until then a session that was left behind is given more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -32,7 +35,8 @@ class Window:
 
     A message that never arrived is *dark* where it was sent by `until`, and nothing that was sent after it in its
     stream had arrived when the connection broke (`floors`): only then its fate was open. Where the broker `keeps` it
-    for a persistent session it is not dark: it must arrive, when the device is back at that broker.
+    for a persistent session it is not dark: it must arrive, when the device is back at that broker. What the broker got
+    for it is gone with the broker, though (`forget`).
     """
 
     device: str
@@ -45,6 +49,16 @@ class Window:
     def close(self, at: float) -> None:
         """From now on the bridge could know."""
         self.until = at
+
+    def forget(self) -> None:
+        """The broker died, and with it what it kept for the session: also what came there while nobody knew better."""
+        if self.keeps:
+            self.keeps = False
+            self.until = None if self.until is None else self.until + KNOWN
+
+    def matters(self, judged: float) -> bool:
+        """Whether it may still excuse something, where what was sent until then is judged."""
+        return self.until is None or self.until + KNOWN > judged
 
     def covers(self, stream: Stream, number: int, sent: float) -> bool:
         return number > self.floors.get(stream, 0) and (self.until is None or sent <= self.until)

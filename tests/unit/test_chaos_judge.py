@@ -150,6 +150,39 @@ def test_a_broken_connection_excuses_only_what_was_open_when_it_broke() -> None:
     assert count.darkened == ("sparkcluster → d1 by kafka #7", "sparkcluster → d1 by kafka #8")
 
 
+def test_what_a_session_got_while_nobody_knew_better_is_gone_with_its_broker() -> None:
+    """1 came before the device left, 2 and 3 wait in its session (3: the bridge did not know), 4 came, 5 is late."""
+    judge = Judge()
+    sent(judge, DOWN, 1, "down", at=1.0)
+    arrive(judge, "down", DOWN, 1)
+    window = judge.broke("d1", at=2.0, keeps=True)
+    window.close(3.0)
+    for at in (2.5, 4.5, 4.6, 5.5):
+        sent(judge, DOWN, 1, "down", at=at)
+    arrive(judge, "down", DOWN, 4)
+    assert told(judge, "down").lost == 3  # it must come when the device is back
+    judge.forgot([window])
+    count = told(judge, "down")
+    assert (count.dark, count.named) == (2, ("sparkcluster → d1 by kafka #5",))
+
+
+def test_a_window_goes_on_for_what_is_not_judged_yet() -> None:
+    judge = Judge()
+    sent(judge, DOWN, 1, "down", at=1.0)
+    arrive(judge, "down", DOWN, 1)
+    mark = judge.mark()
+    window = judge.broke("d1", at=2.0)
+    sent(judge, DOWN, 1, "down", at=2.5)
+    window.close(3.0)
+    judge.close(mark)
+    assert told(judge, "down").dark == 1
+    sent(judge, DOWN, 1, "down", at=9.0)
+    arrive(judge, "down", DOWN, 3)
+    judge.close(judge.mark())
+    sent(judge, DOWN, 1, "down", at=2.9)
+    assert told(judge, "down").lost == 1
+
+
 def test_a_broken_connection_excuses_no_other_device() -> None:
     judge = Judge()
     sent(judge, DOWN, 1, "down")
