@@ -11,7 +11,7 @@ from kazoo.handlers.threading import SequentialThreadingHandler
 
 class Handler(SequentialThreadingHandler):  # type: ignore[misc]
     """kazoo's own, with one system call for a wait: its `select` makes, fills and closes an epoll each time, and
-    waits four times a request, which is 40 % of what a request costs (see docs/speed.md)."""
+    waits four times a request: a third of what a request costs is in that (see docs/speed.md)."""
 
     def select(
         self,

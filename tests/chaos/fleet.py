@@ -47,16 +47,19 @@ class Fleet:
         *,
         clean: bool,
         size: int = 256,
+        waits: bool = False,
     ) -> None:
+        """`waits`: a message that waits in a session which was left behind counts as delivered."""
         self.brokers = tuple(brokers)
         self.devices = {name: Device(name, _peers(names, at), clean) for at, name in enumerate(names)}
         self.rate = 0.0
         self.failure: Exception | None = None
         self.broken: Callable[[Window, str, float], None] = lambda *_: None
         """Told of every connection that broke at a broker, when, and the window that somebody has to close."""
-        self.reached: Callable[[str, float], None] = lambda *_: None
+        self.reached: Callable[[str, str, float], None] = lambda *_: None
         """Told of the first message that a device gets on a new connection."""
         self._judge = judge
+        self._waits = waits
         self._run_id = run
         self.size = self.usual = size
         self.keepalive = 10
@@ -267,8 +270,8 @@ class Fleet:
         self._again(device)
 
     def _tell(self, device: Device, session: Session) -> None:
-        now = time.monotonic()
-        self.broken(self._judge.broke(device.name, now, keeps=not device.clean), session.broker.name, now)
+        now, broker = time.monotonic(), session.broker.name
+        self.broken(self._judge.broke(device.name, now, keeps=not device.clean, broker=broker), broker, now)
 
     def _again(self, device: Device) -> None:
         device.retry_at = time.monotonic() + RETRY
@@ -321,8 +324,8 @@ class Fleet:
             return
         if not session.reached:
             session.reached = True
-            self.reached(device.name, now)
-        self._judge.arrive("down", *found, device.name, now, "" if device.clean else session.broker.name)
+            self.reached(device.name, session.broker.name, now)
+        self._judge.arrive("down", *found, device.name, now, session.broker.name if self._waits else "")
 
 
 def _ignore(_: object) -> None:

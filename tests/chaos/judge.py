@@ -37,9 +37,9 @@ class _Book:
 
     promised: Ranges = field(default_factory=Ranges)
     arrived: Ranges = field(default_factory=Ranges)
-    highest: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """By place."""
     late: Ranges = field(default_factory=Ranges)
+    places: dict[int, str] = field(default_factory=dict)
+    """The brokers where late ones came, of devices whose sessions they may have waited in."""
     duplicates: int = 0
     base: int = 0
     """Numbers up to here were judged."""
@@ -47,12 +47,14 @@ class _Book:
 
     def arrive(self, number: int, place: str) -> bool:
         """False where it had arrived before."""
+        late = number < self.arrived.highest
         if not self.arrived.add(number):
             self.duplicates += 1
             return False
-        if number < self.highest[place]:
+        if late:
             self.late.add(number)
-        self.highest[place] = max(self.highest[place], number)
+            if place:
+                self.places[number] = place
         return True
 
 
@@ -104,8 +106,8 @@ class Judge:
     def arrive(self, leg: Leg, stream: Stream, number: int, receiver: str, at: float, place: str = "") -> None:
         """Enter an arrival: in Kafka (`up`), or at the device `receiver` (`down`).
 
-        `place`: the broker where a device with a persistent session got it. Order holds at each of them: what waits in
-        a session that was left behind comes when the device is back, after what it got elsewhere meanwhile.
+        `place`: the broker where a device got it whose persistent sessions count as the device itself: what waits in
+        one that was left behind comes when the device is back there, after what it got elsewhere meanwhile.
         """
         with self._lock:
             page = self._page(stream)
@@ -115,7 +117,7 @@ class Judge:
             if self._book(stream, leg).arrive(number, place):
                 self._move(leg, stream, number, at)
 
-    def broke(self, device: str, at: float, *, keeps: bool = False) -> Window:
+    def broke(self, device: str, at: float, *, keeps: bool = False, broker: str = "") -> Window:
         """A connection of the device broke in a way that the broker may not have seen; close the window when it has."""
         with self._lock:
             floors = {
@@ -123,7 +125,7 @@ class Judge:
                 for stream, page in self._pages.items()
                 if stream.destination == device and "down" in page.books
             }
-            window = Window(device, floors, at, keeps)
+            window = Window(device, floors, at, keeps, broker)
             self._windows.append(window)
             return window
 
@@ -134,11 +136,11 @@ class Judge:
                 if stream.via == broker and "up" in page.books:
                     self._wiped[stream] = (page.books["up"].arrived.highest, page.last)
 
-    def forgot(self, broker_windows: list[Window]) -> None:
+    def forgot(self, windows: list[Window], died: float) -> None:
         """What a broker kept for these sessions is gone with it (the bridge does not send persistent messages)."""
         with self._lock:
-            for window in broker_windows:
-                window.forget()
+            for window in windows:
+                window.forget(died)
 
     # -- recovery
 
@@ -253,18 +255,25 @@ class Judge:
         books = self._pages[stream].books
         book, up = books[leg], books.get("up")
         for number in book.late.without(_NONE, low, high):
-            if number in book.promised and not (leg == "down" and up is not None and number in up.late):
+            if number not in book.promised or (leg == "down" and up is not None and number in up.late):
+                continue
+            if number not in book.places or not self._waited(stream, number, book.places[number]):
                 yield number
 
     def _is_dark(self, leg: Leg, stream: Stream, number: int) -> bool:
         if leg == "up":
             low, high = self._wiped.get(stream, (0, 0))
             return low < number <= high
-        sent = self._pages[stream].sent[number - 1]
-        return any(
-            window.device == stream.destination and not window.keeps and window.covers(stream, number, sent)
-            for window in self._windows
-        )
+        sent, windows = self._pages[stream].sent[number - 1], self._windows_of(stream)
+        return any(not window.keeps and window.covers(stream, number, sent) for window in windows)
+
+    def _waited(self, stream: Stream, number: int, broker: str) -> bool:
+        """Whether the message may have waited at that broker, in a session that was left behind."""
+        sent, windows = self._pages[stream].sent[number - 1], self._windows_of(stream)
+        return any(window.broker == broker and window.held(stream, number, sent) for window in windows)
+
+    def _windows_of(self, stream: Stream) -> list[Window]:
+        return [window for window in self._windows if window.device == stream.destination]
 
 
 _NONE = Ranges()

@@ -49,7 +49,7 @@ class Ends:
         self.hiding: set[str] = set()
         """Brokers where somebody listens to everything: they report no absence, so a window is open until the device
         gets something on its next connection."""
-        self.forgot: Callable[[list[Window]], None] = lambda _: None
+        self.forgot: Callable[[list[Window], float], None] = lambda *_: None
         """Told of the windows of a broker that died: what it kept for absent devices is gone."""
 
     def begun(self, broker: str, device: str, consumer: str) -> None:
@@ -81,7 +81,7 @@ class Ends:
             for place in [place for place in self._open if place[1] == broker]:
                 for one in self._open.pop(place):
                     one.window.close(at)
-            self.forgot(self._kept.pop(broker, []))
+            self.forgot(self._kept.pop(broker, []), at)
             for place in [place for place in self._present if place[1] == broker]:
                 for consumer in self._present.pop(place):
                     self._places.pop(consumer, None)
@@ -93,23 +93,34 @@ class Ends:
     def watch(self, window: Window, broker: str, at: float) -> None:
         """Close this window of a device's connection to a broker when the broker has seen its end."""
         with self._lock:
-            self._kept[broker].append(window)
             waits = set(self._present[window.device, broker])
             if broker in self.hiding:
                 waits.add(HIDDEN)
-            if broker in self._dead or not waits:
+            if broker in self._dead:
                 window.close(at)
-            else:
+                self.forgot([window], at)
+                return
+            self._kept[broker].append(window)
+            if waits:
                 self._open[window.device, broker].append(_Open(window, waits))
+            else:
+                window.close(at)
 
     def settled(self, device: str) -> bool:
         """Whether no window of the device is open."""
         with self._lock:
             return not any(place[0] == device for place in self._open)
 
-    def reached(self, device: str, at: float) -> None:
-        """The device got something on a new connection: from now on the bridge knows where it listens."""
+    def reached(self, device: str, broker: str, at: float) -> None:
+        """The device got something on a new connection: from now on the bridge knows where it listens.
+
+        What waited for it at that broker comes now."""
         with self._lock:
+            for windows in self._kept.values():
+                for window in windows:
+                    if window.device == device and window.reached is None:
+                        window.reached = at
+            self._kept[broker] = [window for window in self._kept[broker] if window.device != device]
             for place in [place for place in self._open if place[0] == device]:
                 for one in self._open.pop(place):
                     one.window.close(at)

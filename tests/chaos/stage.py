@@ -77,13 +77,16 @@ class Stage:
         self.judge = Judge()
         self.bridge = Bridge(config, logs, options.sabotage)
         self.names = [f"c{self.run}d{number}" for number in range(options.devices)]
-        self.fleet = Fleet(self.judge, self.run, self.names, brokers(lab.layout), clean=options.session == "clean")
+        clean = options.session == "clean"
+        waits = not clean and options.delivery == "broker"
+        self.fleet = Fleet(self.judge, self.run, self.names, brokers(lab.layout), clean=clean, waits=waits)
         self.kafka = Kafka(self.judge, self.run, lab.layout.bootstrap, self.names)
         self.ends = Ends()
         self.observers = [Observer(broker, self.ends) for broker in load(lab.config_path).brokers]
         self.fleet.broken = self.ends.watch
         self.fleet.reached = self.ends.reached
-        self.ends.forgot = self.judge.forgot
+        if waits:
+            self.ends.forgot = self.judge.forgot
         self.outcome = Outcome(Scenario("", "", "", lambda _: None))
         self.unbalanced: list[str] = []
         """What was wrong with a scrape."""

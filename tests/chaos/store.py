@@ -1,7 +1,7 @@
 """A broker with a small store.
 
 A file of the journal is kept for any record in it, also that of a subscription: persistent sessions that came one
-after the other keep several, and with less than 16 MB the store would be full for good.
+after the other keep several, and with a few large files the store would be full for good.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 CHANGES = {
-    '<storeUsage limit="4 gb"/>': '<storeUsage limit="16 mb"/>',
+    '<storeUsage limit="4 gb"/>': '<storeUsage limit="8 mb"/>',
     # whole journal files count: with the usual 32 MB the limit would be passed before the first message
-    'journalDiskSyncStrategy="always"': 'journalDiskSyncStrategy="always" journalMaxFileLength="512kb" '
+    'journalDiskSyncStrategy="always"': 'journalDiskSyncStrategy="always" journalMaxFileLength="256kb" '
     'checkpointInterval="500" cleanupInterval="1000"',
 }
 
 
 @contextmanager
 def limited(stage: Stage, node: str) -> Iterator[None]:
-    """The node's broker may store 16 MB; afterwards as much as before."""
+    """The node's broker may store 8 MB; afterwards as much as before."""
     name = f"{node}.activemq"
     usual = servers.broker_xml
 

@@ -35,30 +35,45 @@ class Window:
 
     A message that never arrived is *dark* where it was sent by `until`, and nothing that was sent after it in its
     stream had arrived when the connection broke (`floors`): only then its fate was open. Where the broker `keeps` it
-    for a persistent session it is not dark: it must arrive, when the device is back at that broker. What the broker got
-    for it is gone with the broker, though (`forget`).
+    for a persistent session it is not dark: it must arrive, when the device is back at that broker, and so does what
+    came there while the bridge did not know better. It is gone with the broker, though (`forget`).
     """
 
     device: str
     floors: dict[Stream, int]
     since: float
     keeps: bool = False
+    broker: str = ""
     until: float | None = None
     """When the broker said that the subscription had ended; None as long as it has not."""
+    reached: float | None = None
+    """When the device got something on its next connection; None as long as it has not."""
 
     def close(self, at: float) -> None:
-        """From now on the bridge could know."""
+        """The broker could know."""
         self.until = at
 
-    def forget(self) -> None:
-        """The broker died, and with it what it kept for the session: also what came there while nobody knew better."""
+    def forget(self, died: float) -> None:
+        """The broker died, and with it what it kept for the session."""
         if self.keeps:
-            self.keeps = False
-            self.until = None if self.until is None else self.until + KNOWN
+            self.keeps, known, until = False, self.known, died if self.until is None else self.until
+            self.until = max(until, died if known is None else min(known, died))
+
+    @property
+    def known(self) -> float | None:
+        """When the bridge knew as well; None as long as it may not."""
+        if self.until is None or not self.keeps:
+            return self.until
+        return None if self.reached is None else max(self.until + KNOWN, self.reached)
+
+    def covers(self, stream: Stream, number: int, sent: float) -> bool:
+        """Whether that message may have gone to this connection, for all the broker could know."""
+        return number > self.floors.get(stream, 0) and (self.until is None or sent <= self.until)
+
+    def held(self, stream: Stream, number: int, sent: float) -> bool:
+        """Whether it may have waited in the session that was left behind."""
+        return self.keeps and number > self.floors.get(stream, 0) and (self.known is None or sent <= self.known)
 
     def matters(self, judged: float) -> bool:
         """Whether it may still excuse something, where what was sent until then is judged."""
-        return self.until is None or self.until + KNOWN > judged
-
-    def covers(self, stream: Stream, number: int, sent: float) -> bool:
-        return number > self.floors.get(stream, 0) and (self.until is None or sent <= self.until)
+        return self.known is None or self.known > judged

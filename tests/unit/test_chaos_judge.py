@@ -72,15 +72,32 @@ def test_out_of_order() -> None:
     assert not told(judge, "down").exact
 
 
-def test_what_waited_in_a_session_that_was_left_behind_comes_after_what_came_elsewhere() -> None:
+def test_what_waited_in_a_session_that_was_left_behind_may_come_after_what_came_elsewhere() -> None:
     judge = Judge()
-    sent(judge, DOWN, 8, "down")
-    for number, broker in ((1, "dev1"), (2, "dev1"), (4, "dev2"), (5, "dev2"), (3, "dev1"), (6, "dev1")):
-        judge.arrive("down", DOWN, number, "d1", 0.0, broker)
+    for at in (1.0, 2.0, 3.0, 9.0, 9.1, 9.2):
+        sent(judge, DOWN, 1, "down", at=at)
+
+    def come(*arrivals: tuple[int, str]) -> None:
+        for number, broker in arrivals:
+            judge.arrive("down", DOWN, number, "d1", 0.0, broker)
+
+    come((1, "dev1"))
+    window = judge.broke("d1", at=2.5, keeps=True, broker="dev1")
+    window.close(2.6)
+    come((3, "dev2"), (5, "dev2"), (2, "dev1"))
     assert told(judge, "down").reordered == 0
-    judge.arrive("down", DOWN, 8, "d1", 0.0, "dev2")
-    judge.arrive("down", DOWN, 7, "d1", 0.0, "dev2")  # not at one broker
-    assert told(judge, "down").late == ("sparkcluster → d1 by kafka #7",)
+    window.reached = 3.5
+    come((6, "dev2"), (4, "dev1"))  # the bridge knew when it was sent
+    assert told(judge, "down").late == ("sparkcluster → d1 by kafka #4",)
+
+
+def test_what_came_late_from_where_no_session_was_left_is_out_of_order() -> None:
+    judge = Judge()
+    sent(judge, DOWN, 3, "down", at=1.0)
+    judge.broke("d1", at=0.5, keeps=True, broker="dev1")
+    for number, broker in ((1, "dev1"), (3, "dev2"), (2, "dev3")):
+        judge.arrive("down", DOWN, number, "d1", 0.0, broker)
+    assert told(judge, "down").reordered == 1
 
 
 def test_what_was_never_promised_has_no_place_in_the_order() -> None:
@@ -155,15 +172,27 @@ def test_what_a_session_got_while_nobody_knew_better_is_gone_with_its_broker() -
     judge = Judge()
     sent(judge, DOWN, 1, "down", at=1.0)
     arrive(judge, "down", DOWN, 1)
-    window = judge.broke("d1", at=2.0, keeps=True)
+    window = judge.broke("d1", at=2.0, keeps=True, broker="dev1")
     window.close(3.0)
+    window.reached = 3.5
     for at in (2.5, 4.5, 4.6, 5.5):
         sent(judge, DOWN, 1, "down", at=at)
     arrive(judge, "down", DOWN, 4)
     assert told(judge, "down").lost == 3  # it must come when the device is back
-    judge.forgot([window])
+    judge.forgot([window], 9.0)
     count = told(judge, "down")
     assert (count.dark, count.named) == (2, ("sparkcluster → d1 by kafka #5",))
+
+
+def test_nothing_that_was_sent_after_a_brokers_death_is_excused_by_it() -> None:
+    judge = Judge()
+    sent(judge, DOWN, 1, "down", at=1.0)
+    arrive(judge, "down", DOWN, 1)
+    window = judge.broke("d1", at=10.0, keeps=True, broker="dev1")
+    window.close(10.1)
+    judge.forgot([window], 10.1)
+    sent(judge, DOWN, 1, "down", at=10.5)
+    assert told(judge, "down").lost == 1
 
 
 def test_a_window_goes_on_for_what_is_not_judged_yet() -> None:

@@ -55,20 +55,37 @@ def test_what_a_dead_broker_kept_for_a_session_is_gone() -> None:
     told, one = ends(), window()
     one.keeps = True
     forgotten: list[Window] = []
-    told.forgot = forgotten.extend
+    told.forgot = lambda windows, _: forgotten.extend(windows)
     told.watch(one, "dev1", 1.0)
     told.down("dev2", 2.0)
     assert forgotten == []
     told.down("dev1", 3.0)
     assert forgotten == [one]
+    late = window()
+    told.watch(late, "dev1", 3.1)  # the device noticed later than the observer
+    assert forgotten == [one, late]
+
+
+def test_a_broker_keeps_nothing_more_for_a_device_that_is_back_at_it() -> None:
+    told, one = ends(), window()
+    one.keeps = True
+    forgotten: list[Window] = []
+    told.forgot = lambda windows, _: forgotten.extend(windows)
+    told.watch(one, "dev1", 1.0)
+    told.reached("d1", "dev2", 2.0)
+    assert one.reached == 2.0
+    told.reached("d1", "dev1", 5.0)
+    assert one.reached == 2.0
+    told.down("dev1", 6.0)
+    assert forgotten == []
 
 
 def test_the_first_message_on_a_new_connection_closes_it() -> None:
     told, one = ends(), window()
     told.watch(one, "dev1", 1.0)
-    told.reached("d2", 2.0)
+    told.reached("d2", "dev2", 2.0)
     assert one.until is None
-    told.reached("d1", 3.0)
+    told.reached("d1", "dev2", 3.0)
     assert one.until == 3.0
 
 
@@ -79,7 +96,7 @@ def test_where_somebody_listens_to_everything_only_that_closes_it() -> None:
     told.ended("c1", 2.0)
     told.ended("c2", 2.0)
     assert one.until is None
-    told.reached("d1", 3.0)
+    told.reached("d1", "dev2", 3.0)
     assert one.until == 3.0
 
 

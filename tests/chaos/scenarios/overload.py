@@ -110,7 +110,7 @@ def full_windows(stage: Stage) -> None:
 
 @scenario(
     "store-limit",
-    breaks="dev3's broker may store 16 MB, and Kafka is a black hole until that is full: senders have to wait",
+    breaks="dev3's broker may store 8 MB, and Kafka is a black hole until that is full: senders have to wait",
     must="All of it: a broker whose store is full acknowledges nothing. Devices whose connection breaks meanwhile: "
     "as for a broken connection.",
     ci=False,
@@ -118,9 +118,9 @@ def full_windows(stage: Stage) -> None:
 def store_limit(stage: Stage) -> None:
     with limited(stage, "dev3"):
         stage.listening()
-        stage.blow("dev3's broker may store 16 MB")
+        stage.blow("dev3's broker may store 8 MB")
         stage.recovered(up=LINK, down=SUB)
-        stage.fleet.size = 32768
+        stage.fleet.size = 8192
         kafka = [service.name for service in stage.lab.layout.of("kafka")]
         stage.lab.pause(kafka)
         full = stage.blocked("dev3", 40)
