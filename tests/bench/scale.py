@@ -29,7 +29,7 @@ class Scale:
     """Messages after which it looks first."""
     crowds: tuple[int, ...] = (1, 10, 100, 1000, 10_000)
     """Devices of the points of a curve on a real broker."""
-    fake_crowds: tuple[int, ...] = (10_000, 30_000, 100_000)
+    fake_crowds: tuple[int, ...] = (10_000, 20_000, 40_000)
     brokers: tuple[int, ...] = (1, 2, 3, 5, 10, 20)
     sizes: tuple[int, ...] = (64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576)
     """Bytes of a payload."""
