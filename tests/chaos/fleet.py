@@ -325,7 +325,8 @@ class Fleet:
         if not session.reached:
             session.reached = True
             self.reached(device.name, session.broker.name, now)
-        self._judge.arrive("down", *found, device.name, now, session.broker.name if self._waits else "")
+        place = session.broker.name if self._waits else ""
+        self._judge.arrive("down", *found, device.name, now, place, again=bool(message.dup) and not device.clean)
 
 
 def _ignore(_: object) -> None:

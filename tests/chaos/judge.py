@@ -45,11 +45,11 @@ class _Book:
     """Numbers up to here were judged."""
     duplicates_before: int = 0
 
-    def arrive(self, number: int, place: str) -> bool:
+    def arrive(self, number: int, place: str, again: bool) -> bool:
         """False where it had arrived before."""
         late = number < self.arrived.highest
         if not self.arrived.add(number):
-            self.duplicates += 1
+            self.duplicates += not again
             return False
         if late:
             self.late.add(number)
@@ -103,18 +103,21 @@ class Judge:
         with self._lock:
             self._book(stream, leg).promised.add(number)
 
-    def arrive(self, leg: Leg, stream: Stream, number: int, receiver: str, at: float, place: str = "") -> None:
+    def arrive(
+        self, leg: Leg, stream: Stream, number: int, receiver: str, at: float, place: str = "", again: bool = False
+    ) -> None:
         """Enter an arrival: in Kafka (`up`), or at the device `receiver` (`down`).
 
         `place`: the broker where a device got it whose persistent sessions count as the device itself: what waits in
         one that was left behind comes when the device is back there, after what it got elsewhere meanwhile.
+        `again`: with MQTT's DUP, that is what the device had left without a PUBACK; no doing of the bridge.
         """
         with self._lock:
             page = self._page(stream)
             if not 0 < number <= page.last or (leg == "down" and receiver != stream.destination):
                 self._strays.append(f"{stream} #{number} arrived at {receiver}")
                 return
-            if self._book(stream, leg).arrive(number, place):
+            if self._book(stream, leg).arrive(number, place, again):
                 self._move(leg, stream, number, at)
 
     def broke(self, device: str, at: float, *, keeps: bool = False, broker: str = "") -> Window:

@@ -64,6 +64,17 @@ def test_a_duplicate_is_counted_and_is_not_out_of_order() -> None:
     assert told(judge, "up") == Count(promised=3, duplicates=2)
 
 
+def test_what_a_device_left_without_a_puback_comes_again_and_is_no_duplicate_of_the_bridge() -> None:
+    judge = Judge()
+    sent(judge, DOWN, 2, "down")
+    judge.arrive("down", DOWN, 1, "d1", 0.0, again=True)  # the first of it that was read
+    judge.arrive("down", DOWN, 2, "d1", 0.0)
+    judge.arrive("down", DOWN, 2, "d1", 0.0, again=True)
+    assert told(judge, "down") == Count(promised=2)
+    judge.arrive("down", DOWN, 2, "d1", 0.0)
+    assert told(judge, "down").duplicates == 1
+
+
 def test_out_of_order() -> None:
     judge = Judge()
     sent(judge, DOWN, 4, "down")
