@@ -57,7 +57,7 @@ class Fleet:
         self.broken: Callable[[Window, str, float], None] = lambda *_: None
         """Told of every connection that broke at a broker, when, and the window that somebody has to close."""
         self.reached: Callable[[str, str, float], None] = lambda *_: None
-        """Told of the first message that a device gets on a new connection."""
+        """Told of the first message that a device gets on a new connection, and that did not wait there for it."""
         self._judge = judge
         self._waits = waits
         self._run_id = run
@@ -322,7 +322,8 @@ class Fleet:
         found, now = decode(self._run_id, bytes(message.payload)), time.monotonic()
         if found is None:
             return
-        if not session.reached:
+        # what waited here in a session that was left behind does not tell that the bridge knows where the device is
+        if not session.reached and not (self._waits and self._judge.sent(*found) < session.since):
             session.reached = True
             self.reached(device.name, session.broker.name, now)
         place = session.broker.name if self._waits else ""

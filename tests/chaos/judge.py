@@ -120,6 +120,12 @@ class Judge:
             if self._book(stream, leg).arrive(number, place, again):
                 self._move(leg, stream, number, at)
 
+    def sent(self, stream: Stream, number: int) -> float:
+        """When a message was sent; for ever ago where nobody sent it."""
+        with self._lock:
+            sent = self._pages[stream].sent if stream in self._pages else ()
+            return sent[number - 1] if 0 < number <= len(sent) else 0.0
+
     def broke(self, device: str, at: float, *, keeps: bool = False, broker: str = "") -> Window:
         """A connection of the device broke in a way that the broker may not have seen; close the window when it has."""
         with self._lock:
