@@ -54,8 +54,8 @@ class Fleet:
         self.devices = {name: Device(name, _peers(names, at), clean) for at, name in enumerate(names)}
         self.rate = 0.0
         self.failure: Exception | None = None
-        self.broken: Callable[[Window, str, float], None] = lambda *_: None
-        """Told of every connection that broke at a broker, when, and the window that somebody has to close."""
+        self.broken: Callable[[Window], None] = lambda _: None
+        """Told of every connection that broke: the window that somebody has to close."""
         self.reached: Callable[[str, str, float], None] = lambda *_: None
         """Told of the first message that a device gets on a new connection, and that did not wait there for it."""
         self._judge = judge
@@ -271,7 +271,7 @@ class Fleet:
 
     def _tell(self, device: Device, session: Session) -> None:
         now, broker = time.monotonic(), session.broker.name
-        self.broken(self._judge.broke(device.name, now, keeps=not device.clean, broker=broker), broker, now)
+        self.broken(self._judge.broke(device.name, now, keeps=not device.clean, broker=broker))
 
     def _again(self, device: Device) -> None:
         device.retry_at = time.monotonic() + RETRY

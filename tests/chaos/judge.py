@@ -134,7 +134,7 @@ class Judge:
                 for stream, page in self._pages.items()
                 if stream.destination == device and "down" in page.books
             }
-            window = Window(device, floors, at, keeps, broker)
+            window = Window(device, broker, at, floors, keeps)
             self._windows.append(window)
             return window
 
@@ -266,23 +266,22 @@ class Judge:
         for number in book.late.without(_NONE, low, high):
             if number not in book.promised or (leg == "down" and up is not None and number in up.late):
                 continue
-            if number not in book.places or not self._waited(stream, number, book.places[number]):
+            place = book.places.get(number, "")
+            if not any(window.keeps and window.broker == place for window in self._covering(stream, number)):
                 yield number
 
     def _is_dark(self, leg: Leg, stream: Stream, number: int) -> bool:
         if leg == "up":
             low, high = self._wiped.get(stream, (0, 0))
             return low < number <= high
-        sent, windows = self._pages[stream].sent[number - 1], self._windows_of(stream)
-        return any(not window.keeps and window.covers(stream, number, sent) for window in windows)
+        return any(not window.keeps for window in self._covering(stream, number))
 
-    def _waited(self, stream: Stream, number: int, broker: str) -> bool:
-        """Whether the message may have waited at that broker, in a session that was left behind."""
-        sent, windows = self._pages[stream].sent[number - 1], self._windows_of(stream)
-        return any(window.broker == broker and window.held(stream, number, sent) for window in windows)
-
-    def _windows_of(self, stream: Stream) -> list[Window]:
-        return [window for window in self._windows if window.device == stream.destination]
+    def _covering(self, stream: Stream, number: int) -> Iterator[Window]:
+        """The windows that the message may have fallen into."""
+        sent = self._pages[stream].sent[number - 1]
+        for window in self._windows:
+            if window.device == stream.destination and window.covers(stream, number, sent):
+                yield window
 
 
 _NONE = Ranges()

@@ -90,21 +90,22 @@ class Ends:
         with self._lock:
             self._dead.discard(broker)
 
-    def watch(self, window: Window, broker: str, at: float) -> None:
+    def watch(self, window: Window) -> None:
         """Close this window of a device's connection to a broker when the broker has seen its end."""
         with self._lock:
-            waits = set(self._present[window.device, broker])
-            if broker in self.hiding:
+            place = window.device, window.broker
+            waits = set(self._present[place])
+            if window.broker in self.hiding:
                 waits.add(HIDDEN)
-            if broker in self._dead:
-                window.close(at)
-                self.forgot([window], at)
+            if window.broker in self._dead:
+                window.close(window.since)
+                self.forgot([window], window.since)
                 return
-            self._kept[broker].append(window)
+            self._kept[window.broker].append(window)
             if waits:
-                self._open[window.device, broker].append(_Open(window, waits))
+                self._open[place].append(_Open(window, waits))
             else:
-                window.close(at)
+                window.close(window.since)
 
     def settled(self, device: str) -> bool:
         """Whether no window of the device is open."""

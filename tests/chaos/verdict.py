@@ -40,10 +40,10 @@ class Window:
     """
 
     device: str
-    floors: dict[Stream, int]
+    broker: str
     since: float
+    floors: dict[Stream, int]
     keeps: bool = False
-    broker: str = ""
     until: float | None = None
     """When the broker said that the subscription had ended; None as long as it has not."""
     reached: float | None = None
@@ -56,23 +56,19 @@ class Window:
     def forget(self, died: float) -> None:
         """The broker died, and with it what it kept for the session."""
         if self.keeps:
-            self.keeps, known, until = False, self.known, died if self.until is None else self.until
-            self.until = max(until, died if known is None else min(known, died))
+            self.until = died if self.known is None else min(self.known, died)
+            self.keeps = False
 
     @property
     def known(self) -> float | None:
-        """When the bridge knew as well; None as long as it may not."""
+        """When the broker knew and, where it keeps something, the bridge as well; None as long as they may not."""
         if self.until is None or not self.keeps:
             return self.until
         return None if self.reached is None else max(self.until + KNOWN, self.reached)
 
     def covers(self, stream: Stream, number: int, sent: float) -> bool:
-        """Whether that message may have gone to this connection, for all the broker could know."""
-        return number > self.floors.get(stream, 0) and (self.until is None or sent <= self.until)
-
-    def held(self, stream: Stream, number: int, sent: float) -> bool:
-        """Whether it may have waited in the session that was left behind."""
-        return self.keeps and number > self.floors.get(stream, 0) and (self.known is None or sent <= self.known)
+        """Whether that message may have gone to this connection, or into the session that was left behind."""
+        return number > self.floors.get(stream, 0) and (self.known is None or sent <= self.known)
 
     def matters(self, judged: float) -> bool:
         """Whether it may still excuse something, where what was sent until then is judged."""
