@@ -54,6 +54,12 @@ def test_the_broker_tells_of_absence_and_keeps_no_idle_topic() -> None:
     assert idle == set(found) - {"ActiveMQ.Advisory.>"}
 
 
+def test_what_a_device_costs_does_not_grow_with_every_link_that_writes_to_it() -> None:
+    found = policies(broker())
+    for topic in ("mqtt.*.mqtt.*.sub", "sparkcluster.mqtt.*.sub"):
+        assert found[topic]["enableAudit"] == "false"
+
+
 def test_delivery_device_adds_its_advisories_without_payloads() -> None:
     settings = policies(broker(device=True))["mqtt.*.mqtt.*.sub"]
     assert settings["advisoryForConsumed"] == settings["advisoryForDispatched"] == "true"
