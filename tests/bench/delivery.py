@@ -129,8 +129,8 @@ def main() -> None:
     options = parser.parse_args()
     whole = servers.broker_xml
 
-    def broker_xml(name: str, host: str, data: str, ports: Any, device: bool, *rest: Any) -> str:
-        return whole(name, host, data, ports, device and name != SILENT, *rest)
+    def broker_xml(name: str, host: str, data: str, ports: Any, device: bool, **rest: Any) -> str:
+        return whole(name, host, data, ports, device and name != SILENT, **rest)
 
     with tempfile.TemporaryDirectory() as folder, patch.object(servers, "broker_xml", broker_xml):
         layout = Layout(Path(folder) / "lab", "small", options.address, delivery_device=True)

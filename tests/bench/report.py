@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -64,8 +65,12 @@ def shown(spread: Spread, form: str, scale: float = 1.0) -> str:
 
 def _goals(verdicts: Sequence[Verdict]) -> str:
     lines = ["## Goals\n", *_table(("goal", "limit", "seen", ""), map(_verdict, verdicts))]
-    reasons = {one.goal.because for one in verdicts if one.seen and not one.met and one.goal.because}
-    return "\n".join([*lines, *(f"\nWhere it falls short: {reason}." for reason in sorted(reasons)), ""])
+    short: defaultdict[str, list[str]] = defaultdict(list)
+    for one in verdicts:
+        if one.seen and not one.met and one.goal.because:
+            short[one.goal.because].append(one.goal.text)
+    reasons = [f"- {'; '.join(texts)}: {reason}." for reason, texts in short.items()]
+    return "\n".join([*lines, *(["\nWhy they fall short:\n", *reasons] if reasons else []), ""])
 
 
 def _verdict(one: Verdict) -> Sequence[str]:

@@ -39,7 +39,12 @@ class Scale:
     def amounts(self, part: str) -> dict[str, int]:
         """What the page says of a part's numbers."""
         if part == "memory":
-            return {"messages": self.memory, "first look after": self.early, "devices": self.devices, "rounds": 1}
+            return {
+                "messages": self.memory,
+                "first look after": self.early,
+                "devices": self.devices,
+                "rounds": self.runs,
+            }
         if part == "latency":
             return {"rounds": self.runs, "seconds a round": round(self.seconds)}
         if part == "cores":

@@ -52,7 +52,7 @@ SECTIONS = (
     Section(
         "memory",
         "Memory",
-        "One long run of each while messages come; resident memory early, and after all of them. Medians of ten "
+        "Long runs of each, while messages come; resident memory early, and after all of them. Medians of ten "
         "looks, 0.1 s apart.",
     ),
     Section(

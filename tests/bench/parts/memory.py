@@ -25,18 +25,15 @@ LOOKS, APART = 10, 0.1
 
 
 def run(stand: Stand, scale: Scale) -> list[Row]:
-    """One long run of each; messages come while they are carried."""
-    return [
-        _row(names.PUB, stand, _up(stand, scale)),
-        _row(names.SUB, stand, _down(stand, scale)),
-    ]
-
-
-def _row(name: str, stand: Stand, figures: Figures) -> Row:
-    row = Row(name, AT_LEAST_ONCE, stand.sync)
-    row.add(figures)
-    say(name, figures)
-    return row
+    """Long runs of each by turns; messages come while they are carried. None to warm up: a process is new each time."""
+    ways = {names.PUB: _up, names.SUB: _down}
+    rows = {name: Row(name, AT_LEAST_ONCE, stand.sync) for name in ways}
+    for _ in range(scale.runs):
+        for name, carry in ways.items():
+            figures = carry(stand, scale)
+            say(name, figures)
+            rows[name].add(figures)
+    return list(rows.values())
 
 
 def _up(stand: Stand, scale: Scale) -> Figures:
