@@ -56,7 +56,10 @@ class Verdict:
         """Met, or short by how much."""
         if self.seen is None:
             return "not measured"
-        return "met" if self.met else f"**short by {self.short:.0%}**"
+        if self.met:
+            return "met"
+        both = " (rounds on both sides)" if self.seen.least <= self.goal.limit <= self.seen.most else ""
+        return f"**short by {self.short:.0%}**{both}"
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -115,6 +118,7 @@ def _grown(name: str) -> Measure:
 _MORE = "beyond the bare loop stand routes, ids, the order of each stream, a bound in bytes and the ledger of metrics"
 _MET = f"{_MORE}; and each of the 1,000 devices is met for the first time, which costs a question to ZooKeeper"
 _ACKNOWLEDGED = "the goal was set by Camel's transactions; client acknowledgement, found later, is its better way"
+_NEAR = "what either takes moves by a third from round to round, as brokers and Kafka take the cores from them"
 _HOPS = "two processes more share the cores, and wait for their turn on them behind brokers and Kafka"
 _QUICK = "a run with --quick has 300,000 messages, not 1,000,000: what still settles counts more"
 _KAFKA = "Kafka and the stubs need the rest of the two cores: two processes carry more than one does, and wait for them"
@@ -132,7 +136,13 @@ GOALS = (
         because=_MORE,
     ),
     Goal("pub", "pub: CPU of that loop", 1.25, _over(names.PUB, names.BARE_UP, "cpu"), because=_MORE),
-    Goal("pub", "pub: CPU of Camel's fastest mode", 0.45, _over(names.PUB, names.CAMEL_FASTEST, "cpu")),
+    Goal(
+        "pub",
+        "pub: CPU of Camel's fastest mode",
+        0.45,
+        _over(names.PUB, names.CAMEL_FASTEST, "cpu"),
+        because=_NEAR,
+    ),
     Goal("pub", "pub: rate of Camel, transacted", 4, _over(names.PUB, names.CAMEL_TRANSACTED, "rate"), False),
     Goal("pub", "pub: CPU of Camel, transacted", 0.12, _over(names.PUB, names.CAMEL_TRANSACTED, "cpu")),
     Goal(

@@ -56,6 +56,12 @@ def test_goals_are_met_or_short_by_how_much() -> None:
     assert seen(uplink(cpu=25), "CPU of that loop") == (2.5, "**short by 100%**")
 
 
+def test_rounds_on_both_sides_of_a_limit_are_told() -> None:
+    rows = [row(names.PUB, [16_000, 16_900, 18_000], [12] * 3), row(names.BARE_UP, [18_000] * 3, [10] * 3)]
+    found = seen({"pub": Part("make bench", {}, {}, rows)}, "rate of a bare reader")
+    assert found[1] == "**short by 1%** (rounds on both sides)"
+
+
 def test_camels_best_mode_is_its_best_in_that_figure_and_exact() -> None:
     assert seen(uplink(), "rate of Camel's best at-least-once")[0] == 18_000 / 4200
     assert seen(uplink(), "CPU of Camel's cheapest at-least-once")[0] == 12 / 147
