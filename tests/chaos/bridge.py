@@ -92,7 +92,7 @@ class Bridge:
             url = self._urls.get(instance.name) or instance.metrics
             self._urls[instance.name] = url
             text = _scrape(url) if url else None
-            if text is not None:
+            if text is not None and instance.running:  # else a new process may have its port, and have answered
                 self.scrapes += 1
                 found += [f"{instance.name}: {fault}" for fault in check(text, self._books.get(instance.name, ""))]
                 self._books[instance.name] = text
